@@ -11,8 +11,6 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from assist.errors import BadEncoding
-
 Party = Literal["agent", "customer", "system"]
 Encoding = Literal["mulaw", "alaw", "l16"]
 Samples = NDArray[np.int16]
