@@ -1,0 +1,1 @@
+"""Makes the weights that are shipped. Nothing that serves imports this."""

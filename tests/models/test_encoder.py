@@ -1,0 +1,115 @@
+"""The shipped encoder: shapes, sameness, threads, and what it says when its files are wrong."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from assist.errors import ModelMissing
+from models import encoder
+
+
+@pytest.fixture(scope="module")
+def encode() -> encoder.Encoder:
+    return encoder.load()
+
+
+def test_vectors_are_unit_length_and_float32(encode: encoder.Encoder) -> None:
+    vectors = encode(["my phone screen is cracked", "where is my parcel", ""])
+    assert vectors.shape == (3, encoder.DIMENSIONS)
+    assert vectors.dtype == np.float32
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-4)
+    assert encode([]).shape == (0, encoder.DIMENSIONS)
+
+
+def test_near_meanings_are_near(encode: encoder.Encoder) -> None:
+    cracked, broken, parcel = encode(
+        ["my phone screen is cracked", "the display of my mobile broke", "the parcel has not arrived"]
+    )
+    assert cracked @ broken > cracked @ parcel + 0.2
+
+
+def test_neighbours_do_not_change_a_vector() -> None:
+    fresh, other = encoder.load(), encoder.load()
+    long = "a much longer sentence that would have padded the short one in a batch " * 4
+    assert np.array_equal(fresh(["hello there"])[0], other([long, "hello there"])[1])
+
+
+def test_a_caller_cannot_spoil_the_remembered_vector(encode: encoder.Encoder) -> None:
+    first = encode(["remember me"])
+    kept = first.copy()
+    first[:] = 0
+    assert np.array_equal(encode(["remember me"]), kept)
+
+
+def test_only_so_many_texts_are_remembered(encode: encoder.Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoder, "REMEMBERED_TEXTS", 3)
+    encode._remembered.clear()
+    for number in range(6):
+        encode([f"text {number}"])
+    assert list(encode._remembered) == ["text 3", "text 4", "text 5"]
+
+
+def test_text_beyond_the_limit_is_cut(encode: encoder.Encoder) -> None:
+    words = "phone " * 5_000
+    assert np.array_equal(encode([words])[0], encode(["phone " * 300])[0])
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.text(st.characters(), max_size=300))
+def test_any_text_has_a_vector(encode: encoder.Encoder, text: str) -> None:
+    assert np.isfinite(encode([text])).all()
+
+
+def test_a_lone_surrogate_has_a_vector(encode: encoder.Encoder) -> None:
+    assert np.isfinite(encode(["caf\udce9 \x00 \U0001f600"])).all()
+
+
+def test_threads_agree(encode: encoder.Encoder) -> None:
+    texts = [f"line {n} of the call" for n in range(12)]
+    expected = encoder.load()(texts)
+    seen: list[bool] = []
+
+    def work() -> None:
+        seen.append(np.array_equal(encode(texts), expected))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == [True] * 4
+
+
+def test_name_carries_the_hash(encode: encoder.Encoder) -> None:
+    assert encode.name.endswith(encoder.SHA256["encoder.onnx"][:8])
+
+
+@pytest.mark.parametrize("file", ["encoder.onnx", "encoder-tokenizer.json"])
+@pytest.mark.parametrize("harm", ["missing", "truncated", "altered"])
+def test_wrong_files_are_named_with_the_way_out(tmp_path: Path, file: str, harm: str) -> None:
+    for name in encoder.SHA256:
+        shutil.copy(encoder.WEIGHTS / name, tmp_path / name)
+    target = tmp_path / file
+    raw = target.read_bytes()
+    if harm == "missing":
+        target.unlink()
+    else:
+        target.write_bytes(raw[: len(raw) // 2] if harm == "truncated" else b"\x00" + raw[1:])
+    with pytest.raises(ModelMissing, match="git checkout") as caught:
+        encoder.load(tmp_path)
+    assert file in str(caught.value)
+
+
+def test_importing_models_costs_no_model_library() -> None:
+    heavy = "{'onnxruntime', 'tokenizers', 'numpy', 'torch', 'faster_whisper'}"
+    check = f"import models, sys; loaded = {heavy} & set(sys.modules); assert not loaded, loaded"
+    subprocess.run([sys.executable, "-c", check], check=True)
