@@ -11,6 +11,8 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from assist.errors import BadEncoding
+
 Party = Literal["agent", "customer", "system"]
 Encoding = Literal["mulaw", "alaw", "l16"]
 Samples = NDArray[np.int16]
@@ -88,3 +90,139 @@ def encode_mulaw(samples: Samples) -> bytes:
     exponent = np.floor(np.log2(magnitude)).astype(np.int32) - 7
     mantissa = (magnitude >> (exponent + 3)) & 0x0F
     return bytes((~(sign | (exponent << 4) | mantissa) & 0xFF).astype(np.uint8))
+
+
+def _half_band(taps: int = 16) -> NDArray[np.float32]:
+    """Kaiser-windowed half-sample interpolator (even length), for doubling the rate; unit gain at 0 Hz.
+
+    Source: Oppenheim & Schafer, Discrete-Time Signal Processing, section 4.6 (interpolation by an integer).
+    """
+    n = np.arange(taps) - (taps - 1) / 2
+    kernel = np.sinc(n) * np.kaiser(taps, 6.0)
+    taps_f32: NDArray[np.float32] = (kernel / kernel.sum()).astype(np.float32)
+    return taps_f32
+
+
+class Leg:
+    """One party's bytes, as they come, to 20 ms of 16 kHz PCM at a time. Keeps what does not fill a frame.
+
+    Sizes are free: 1 byte, 16 ms, 64 KiB. An 8 kHz leg comes out 8 samples (1 ms) late, the price of the
+    interpolator; nothing is lost by it, because the same delay holds for the whole leg.
+    """
+
+    _KERNEL: Final = _half_band()
+
+    def __init__(self, encoding: Encoding, rate_hz: int) -> None:
+        if rate_hz not in (8_000, RATE_HZ) or encoding not in ("mulaw", "alaw", "l16"):
+            raise BadEncoding(f"{encoding} at {rate_hz} Hz is not taken: use mulaw, alaw or l16 at 8000 or 16000")
+        self.encoding: Encoding = encoding
+        self.rate_hz = rate_hz
+        self.width = 2 if encoding == "l16" else 1
+        self.frame_bytes = rate_hz * FRAME_MS // 1000 * self.width
+        self._rest = b""
+        self._history: NDArray[np.float32] = np.zeros(len(self._KERNEL) - 1, dtype=np.float32)
+
+    @property
+    def rest_ms(self) -> float:
+        """Audio kept back because it does not fill a frame, in ms."""
+        return len(self._rest) // self.width * 1000 / self.rate_hz
+
+    def push(self, payload: bytes) -> list[bytes]:
+        """Bytes as received to whole frames of 640 bytes, oldest first."""
+        data = self._rest + payload if self._rest else payload
+        whole = len(data) // self.frame_bytes * self.frame_bytes
+        self._rest = data[whole:]
+        if not whole:
+            return []
+        samples = decode(data[:whole], self.encoding)
+        if self.rate_hz != RATE_HZ:
+            samples = self._double(samples)
+        pcm = samples.tobytes()
+        size = FRAME_SAMPLES * 2
+        if len(pcm) == size:
+            return [pcm]
+        return [pcm[at : at + size] for at in range(0, len(pcm), size)]
+
+    def _double(self, samples: Samples) -> Samples:
+        history = np.concatenate((self._history, samples.astype(np.float32)))
+        self._history = history[-len(self._history) :]
+        out = np.empty(2 * len(samples), dtype=np.float32)
+        half = len(self._KERNEL) // 2
+        out[0::2] = history[half - 1 : half - 1 + len(samples)]
+        out[1::2] = np.convolve(history, self._KERNEL, mode="valid")
+        return np.clip(np.rint(out), -32768, 32767).astype(np.int16)
+
+
+class Timeline:
+    """Places one leg's frames on the call's clock by counting samples, corrected by when they arrive.
+
+    Some platforms send nothing while a party is silent, and every network stalls now and then. Both look
+    alike at first: a frame comes much later than the count expects. Frames after such a hole are held for
+    at most `hold_ms`: if the backlog then arrives at once it was a stall and the count stands; if frames
+    keep coming at the pace of speech it was silence that nobody sent, and the count jumps by it.
+    """
+
+    def __init__(self, gap_ms: int = 600, hold_ms: int = 200) -> None:
+        self.gap_ms = gap_ms
+        self.hold_ms = hold_ms
+        self.position_ms: int | None = None
+        self.missing: list[tuple[int, int]] = []
+        """Holes found, as (start_ms, end_ms); the reader empties it."""
+        self.stalls = 0
+        self._held: list[bytes] = []
+        self._held_since_ms = 0
+
+    def push(self, frames: list[bytes], now_ms: int) -> list[tuple[int, bytes]]:
+        """Frames with their `at_ms`, oldest first; empty while they are held. `now_ms`: ms since call start."""
+        if not frames:
+            return []
+        if self.position_ms is None:
+            start = now_ms - len(frames) * FRAME_MS
+            self.position_ms = start if start > self.gap_ms else 0
+        if self._held:
+            self._held += frames
+            return self._decide(now_ms)
+        if now_ms - (self.position_ms + len(frames) * FRAME_MS) > self.gap_ms:
+            self._held = list(frames)
+            self._held_since_ms = now_ms
+            return []
+        return self._release(frames)
+
+    def tick(self, now_ms: int) -> list[tuple[int, bytes]]:
+        """Held frames whose time is up, when no further frame comes to push them out."""
+        return self._decide(now_ms) if self._held else []
+
+    def flush(self, now_ms: int) -> list[tuple[int, bytes]]:
+        """What is still held, at the end of the leg."""
+        self._held_since_ms = now_ms - self.hold_ms
+        return self.tick(now_ms)
+
+    def lose(self, length_ms: int) -> None:
+        """The platform's own sequence says that so much never came, here."""
+        if self.position_ms is not None and length_ms > 0:
+            self.missing.append((self.position_ms, self.position_ms + length_ms))
+            self.position_ms += length_ms
+
+    def skip_to(self, now_ms: int) -> None:
+        """After a pause: go on from now, without calling the time between missing."""
+        if self.position_ms is not None:
+            self.position_ms = max(self.position_ms, now_ms)
+
+    def _decide(self, now_ms: int) -> list[tuple[int, bytes]]:
+        assert self.position_ms is not None
+        late_ms = now_ms - (self.position_ms + len(self._held) * FRAME_MS)
+        if late_ms > self.gap_ms // 2:
+            if now_ms - self._held_since_ms < self.hold_ms:
+                return []
+            self.missing.append((self.position_ms, self.position_ms + late_ms))
+            self.position_ms += late_ms
+        else:
+            self.stalls += 1
+        held, self._held = self._held, []
+        return self._release(held)
+
+    def _release(self, frames: list[bytes]) -> list[tuple[int, bytes]]:
+        assert self.position_ms is not None
+        start = self.position_ms
+        self.position_ms += len(frames) * FRAME_MS
+        return [(start + n * FRAME_MS, pcm) for n, pcm in enumerate(frames)]

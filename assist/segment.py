@@ -1,0 +1,305 @@
+"""Frames of one party to utterances, with a two-stage end of speech. It has no clock, no socket, no model:
+whether a frame is voiced, and whether speech has really ended, it is told by two callables.
+
+Every frame goes to exactly one place: silence, an utterance, or skipped with a reason. `Tally` is the proof.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+import msgspec
+import numpy as np
+
+from assist.audio import FRAME_MS, FRAME_SAMPLES, Party, Samples, Utterance
+
+IsVoiced = Callable[[bytes], bool]
+"""640 bytes of 16 kHz PCM to: is there speech in it? One instance per party; it may keep state."""
+SpeechLeft = Callable[[Samples], float]
+"""The last half second, int16 (n,), to the probability 0..1 that speech is still going on at its end."""
+
+
+class Endpointing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When speech begins and ends. All in ms.
+
+    `speculate_ms`: silence after which a speculative final is launched, and the tail every utterance keeps.
+    `commit_ms`: silence after which it is final. `hold_ms`: silence after which it is final whatever the
+    second opinion says. `starve_ms`: no frame for so long counts as silence (platforms that stop sending).
+    `soft_cut_ms`: an utterance this long is cut in its quietest gap after `cut_from_ms`.
+    `min_voiced_ms`: less voice than this is a click or a breath, skipped as such.
+    """
+
+    onset_ms: int = 60
+    pre_roll_ms: int = 240
+    speculate_ms: int = 160
+    commit_ms: int = 440
+    hold_ms: int = 800
+    starve_ms: int = 500
+    soft_cut_ms: int = 10_000
+    cut_from_ms: int = 6_000
+    min_voiced_ms: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Began:
+    """Speech began, at `start_ms`."""
+
+    party: Party
+    start_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """Speech may have ended: transcribe `utterance` (speculative) now, while the silence proves it."""
+
+    utterance: Utterance
+
+
+@dataclass(frozen=True, slots=True)
+class WentOn:
+    """It had not ended: the speculative final of this utterance is void."""
+
+    utterance: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """Speech ended. `confirmed`: the samples are those of the last `Paused`, so its transcript holds."""
+
+    utterance: Utterance
+    confirmed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Blip:
+    """Too little voice to be speech; skipped. Frames counted in the tally under `blip`."""
+
+    party: Party
+    start_ms: int
+    end_ms: int
+    utterance: str
+
+
+Signal = Began | Paused | WentOn | Ended | Blip
+
+
+@dataclass(slots=True)
+class Tally:
+    """Frames by fate. `open` are in the utterance being heard or in the pre-roll."""
+
+    received: int = 0
+    silence: int = 0
+    uttered: int = 0
+    blip: int = 0
+    open: int = 0
+
+    def gap(self) -> int:
+        """Frames unaccounted for; 0 or there is a bug."""
+        return self.received - self.silence - self.uttered - self.blip - self.open
+
+
+State = Literal["quiet", "speech", "pausing"]
+
+
+@dataclass(slots=True)
+class Segmenter:
+    """One party of one call. `push` frames in order; `starve` when none came for a while; `finish` once."""
+
+    party: Party
+    is_voiced: IsVoiced
+    speech_left: SpeechLeft | None = None
+    endpointing: Endpointing = field(default_factory=Endpointing)
+    tally: Tally = field(default_factory=Tally)
+    state: State = "quiet"
+    _frames: deque[bytes] = field(default_factory=deque)
+    _start_ms: int = 0
+    _next_ms: int = 0
+    _voiced: int = 0
+    _silent: int = 0
+    _last_voiced: int = 0
+    _recent: deque[bool] = field(default_factory=deque)
+    _count: int = 0
+    _paused_frames: int = 0
+    _checked_at: int = 0
+    _onset_frames: int = field(init=False)
+    _pre_roll_frames: int = field(init=False)
+    _speculate_frames: int = field(init=False)
+    _commit_frames: int = field(init=False)
+    _cut_frames: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        e = self.endpointing
+        self._onset_frames = max(1, e.onset_ms // FRAME_MS)
+        self._pre_roll_frames = max(self._onset_frames + 2, e.pre_roll_ms // FRAME_MS)
+        self._speculate_frames = e.speculate_ms // FRAME_MS
+        self._commit_frames = e.commit_ms // FRAME_MS
+        self._cut_frames = e.soft_cut_ms // FRAME_MS
+        self._recent = deque(maxlen=self._onset_frames + 2)
+
+    @property
+    def speaking_ms(self) -> int:
+        """How long the utterance being heard lasts so far; 0 in silence."""
+        return 0 if self.state == "quiet" else self._next_ms - self._start_ms
+
+    @property
+    def utterance_id(self) -> str:
+        """The id of the utterance being heard (or of the next one)."""
+        return f"{self.party}-{self._count + 1}"
+
+    def push(self, at_ms: int, pcm: bytes) -> list[Signal]:
+        """One frame that begins at `at_ms`. A jump in `at_ms` ends what was being said."""
+        signals: list[Signal] = []
+        if at_ms != self._next_ms and self._frames:
+            signals = self.finish()
+        self._next_ms = at_ms + FRAME_MS
+        self.tally.received += 1
+        self.tally.open += 1
+        self._frames.append(pcm)
+        voiced = self.is_voiced(pcm)
+        if self.state == "quiet":
+            self._listen(voiced, signals)
+        else:
+            self._follow(voiced, signals)
+        return signals
+
+    def starve(self, since_ms: int) -> list[Signal]:
+        """No frame for `since_ms`: silence that nobody sends. The silence heard before counts as well."""
+        if self.state == "quiet":
+            return []
+        silent_ms = since_ms + self._silent * FRAME_MS
+        if silent_ms >= self.endpointing.starve_ms:
+            return self.finish()
+        if silent_ms >= self.endpointing.speculate_ms and self.state == "speech" and self._is_speech():
+            return [self._pause()]
+        return []
+
+    def finish(self) -> list[Signal]:
+        """End what is being said: the leg ended, jumped or was paused. What is no speech becomes silence."""
+        if self.state != "quiet":
+            return self._commit()
+        self._drop(len(self._frames))
+        return []
+
+    def partial(self) -> Utterance | None:
+        """What has been heard of the present utterance, or None in silence."""
+        return None if self.state == "quiet" else self._utterance(len(self._frames), "partial")
+
+    def _listen(self, voiced: bool, signals: list[Signal]) -> None:
+        recent = self._recent
+        recent.append(voiced)
+        if voiced and sum(recent) >= self._onset_frames:
+            self.state = "speech"
+            self._voiced = sum(recent)
+            self._silent = 0
+            self._last_voiced = len(self._frames)
+            self._start_ms = self._next_ms - len(self._frames) * FRAME_MS
+            self._paused_frames = 0
+            recent.clear()
+            signals.append(Began(self.party, self._start_ms))
+        elif len(self._frames) > self._pre_roll_frames:
+            self._drop(1)
+
+    def _follow(self, voiced: bool, signals: list[Signal]) -> None:
+        if voiced:
+            self._voiced += 1
+            self._last_voiced = len(self._frames)
+            self._silent = 0
+            if self.state == "pausing":
+                self.state = "speech"
+                self._paused_frames = 0
+                signals.append(WentOn(self.utterance_id))
+        else:
+            self._silent += 1
+            if self.state == "speech" and self._silent >= self._speculate_frames and self._is_speech():
+                signals.append(self._pause())
+            if self._silent >= self._commit_frames and self._has_ended():
+                signals += self._commit()
+                return
+        if len(self._frames) >= self._cut_frames and self.state == "speech":
+            signals.append(self._cut())
+
+    def _has_ended(self) -> bool:
+        # The gate is jumpy (a weak vowel, a fricative): a second opinion, asked every 100 ms, may hold the end back.
+        if self.speech_left is None or self._silent * FRAME_MS >= self.endpointing.hold_ms:
+            return True
+        if self._silent != self._commit_frames and (self._silent - self._commit_frames) % 5:
+            return False
+        tail = b"".join(list(self._frames)[-25:])
+        return self.speech_left(np.frombuffer(tail, dtype=np.int16)) < 0.5
+
+    def _is_speech(self) -> bool:
+        return self._voiced * FRAME_MS >= self.endpointing.min_voiced_ms
+
+    def _pause(self) -> Paused:
+        self.state = "pausing"
+        self._paused_frames = len(self._frames)
+        return Paused(self._utterance(len(self._frames), "speculative"))
+
+    def _commit(self) -> list[Signal]:
+        if not self._is_speech():
+            count = len(self._frames)
+            self.tally.blip += count
+            self.tally.open -= count
+            self._frames.clear()
+            blip = Blip(self.party, self._start_ms, self._next_ms, self.utterance_id)
+            self._count += 1
+            self._reset()
+            return [blip]
+        confirmed = self._paused_frames > 0
+        length = self._paused_frames or min(len(self._frames), self._last_voiced + self._speculate_frames)
+        utterance = self._utterance(length, "final")
+        self._take(length)
+        self._drop(len(self._frames))
+        self._reset()
+        return [Ended(utterance, confirmed)]
+
+    def _cut(self) -> Ended:
+        """Cut in the quietest 200 ms after `cut_from_ms`; speech goes on in a new utterance."""
+        samples = np.frombuffer(b"".join(self._frames), dtype=np.int16).astype(np.float32)
+        power = (samples.reshape(-1, FRAME_SAMPLES) ** 2).mean(axis=1)
+        first = self.endpointing.cut_from_ms // FRAME_MS
+        gap = 10
+        smooth = np.convolve(power[first:], np.ones(gap), mode="valid")
+        length = first + int(np.argmin(smooth)) + gap // 2
+        utterance = self._utterance(length, "final", speech_end=length)
+        self._take(length)
+        self._start_ms = utterance.end_ms
+        self._last_voiced = max(0, self._last_voiced - length)
+        self._voiced = max(1, self._last_voiced)
+        self._silent = min(self._silent, len(self._frames))
+        return Ended(utterance, confirmed=False)
+
+    def _utterance(
+        self, length: int, stage: Literal["partial", "speculative", "final"], speech_end: int | None = None
+    ) -> Utterance:
+        frames = self._frames if length == len(self._frames) else list(self._frames)[:length]
+        return Utterance(
+            id=self.utterance_id,
+            party=self.party,
+            start_ms=self._start_ms,
+            end_ms=self._start_ms + length * FRAME_MS,
+            speech_end_ms=self._start_ms + (self._last_voiced if speech_end is None else speech_end) * FRAME_MS,
+            samples=np.frombuffer(b"".join(frames), dtype=np.int16),
+            stage=stage,
+        )
+
+    def _take(self, length: int) -> None:
+        for _ in range(length):
+            self._frames.popleft()
+        self.tally.uttered += length
+        self.tally.open -= length
+        self._count += 1
+
+    def _drop(self, count: int) -> None:
+        for _ in range(count):
+            self._frames.popleft()
+        self.tally.silence += count
+        self.tally.open -= count
+
+    def _reset(self) -> None:
+        self.state = "quiet"
+        self._voiced = self._silent = self._last_voiced = self._paused_frames = 0
+        self._recent.clear()
