@@ -1,0 +1,160 @@
+"""Words in recognised speech: tokens, loose matching of phrases, and the few words worth quoting.
+
+It knows no rule, playbook or article, and no recogniser.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+_WORD: Final = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+_SUFFIXES: Final = ("ing", "ed", "es", "s")
+
+_FILLERS: Final = (
+    "uh uhm um umm er erm hmm hm mm mhm ah oh eh huh yeah yep yes yup okay ok alright right well like actually "
+    "basically literally anyway sort kind mean know guess see hi hello hey please thanks thank sorry sir madam"
+)
+# Negations are not here: "not working" without "not" says the opposite.
+_STOPS: Final = (
+    "a an the this that these those it its i im ive id ill me my mine we our us you your youre yours he him his she "
+    "her they them their theyre is am are was were be been being do does did doing done have has had having will "
+    "would could should can may might must shall to of in on at by for from with about into over up out off and or "
+    "but if so as than then there here what whats which who when where why how all any some just really very too "
+    "also only even still now again because got get gets getting go goes going went let lets thing things one said "
+    "say says tell told want wanted need thats theres hes shes wed weve bit lot much many more most keep keeps quite"
+)
+STOP_WORDS: Final = frozenset(f"{_FILLERS} {_STOPS}".split())
+_STOP_WEIGHT: Final = 0.3
+_ENOUGH: Final = 0.7  # of a phrase's weight: "speak ... manager" is enough of "speak to a manager"
+_SLACK: Final = 2  # words a speaker or a recogniser may put between those of a phrase
+
+
+class Token(NamedTuple):
+    """One word of a text; `start`..`end` are characters of that text, `stem` is what is compared."""
+
+    word: str
+    stem: str
+    start: int
+    end: int
+
+
+class Span(NamedTuple):
+    """Characters `start`..`end` of a text."""
+
+    start: int
+    end: int
+
+
+def stem(word: str) -> str:
+    """A lower-case word without apostrophes and without a common English ending."""
+    plain = word.replace("'s", "").replace("’s", "").replace("'", "").replace("’", "")
+    for suffix in _SUFFIXES:
+        if plain.endswith(suffix) and len(plain) - len(suffix) >= 3 and not plain.endswith("ss"):
+            return plain[: -len(suffix)]
+    return plain
+
+
+@lru_cache(maxsize=4096)
+def tokens(text: str) -> tuple[Token, ...]:
+    """The words of a text in order, with where they stand."""
+    return tuple(
+        Token(word := match.group().lower(), stem(word), match.start(), match.end()) for match in _WORD.finditer(text)
+    )
+
+
+def is_content(word: str) -> bool:
+    """True where the word carries meaning by itself."""
+    return word.replace("'", "").replace("’", "") not in STOP_WORDS and (len(word) > 1 or word.isdigit())
+
+
+def content(text: str) -> tuple[Token, ...]:
+    """The words of a text that carry meaning, in order."""
+    return tuple(token for token in tokens(text) if is_content(token.word))
+
+
+@lru_cache(maxsize=65536)
+def _same(one: str, other: str) -> bool:
+    """Equal stems, or long words that differ by an ending or by one letter as a recogniser would mishear them."""
+    if one == other:
+        return True
+    short, long = sorted((one, other), key=len)
+    if len(short) < 5 or short[0] != long[0] or len(long) - len(short) > 2:
+        return False
+    if long.startswith(short):
+        return True
+    if len(short) < 7 or len(long) - len(short) > 1:  # six letters: "change" is not "charge"
+        return False
+    at = next(i for i, letter in enumerate(short) if letter != long[i])
+    return short[at + (len(short) == len(long)) :] == long[at + 1 :]
+
+
+def find(phrase: str, text: str) -> Span | None:
+    """Where `phrase` is said in `text`, loosely: most of its weight, in order, a few words between; else None.
+
+    Content words weigh 1 and stop-words 0.3, and 0.7 of the weight is enough, so that a recogniser's or a
+    speaker's small change does not hide a phrase. A phrase of stop-words alone must be said as it is.
+    """
+    wanted = tokens(phrase)
+    spoken = tokens(text)
+    if not wanted or not spoken:
+        return None
+    weights = [1.0 if is_content(token.word) else _STOP_WEIGHT for token in wanted]
+    total = sum(weights)
+    enough = total * (_ENOUGH if max(weights) == 1.0 else 1.0) - 1e-9
+    stems = {token.stem for token in spoken}
+    there = [token.stem in stems or any(_same(token.stem, other) for other in stems) for token in wanted]
+    if sum(weight for weight, present in zip(weights, there, strict=True) if present) < enough:
+        return None
+    best: tuple[float, int, int] | None = None
+    for first, token in enumerate(spoken):
+        if any(_same(want.stem, token.stem) for want in wanted):
+            window = spoken[first : first + len(wanted) + _SLACK]
+            weight, last = _aligned(wanted, weights, window)
+            if weight >= enough and (best is None or weight > best[0]):
+                best = (weight, first, first + last)
+    return Span(spoken[best[1]].start, spoken[best[2]].end) if best else None
+
+
+def _aligned(wanted: tuple[Token, ...], weights: list[float], window: tuple[Token, ...]) -> tuple[float, int]:
+    """Weight of the heaviest common subsequence, and the index in `window` of its last word."""
+    row = [(0.0, 0)] * (len(window) + 1)
+    for want, weight in zip(wanted, weights, strict=True):
+        above, row = row, [(0.0, 0)]
+        for index, token in enumerate(window):
+            options = [above[index + 1], row[index]]
+            if _same(want.stem, token.stem):
+                options.append((above[index][0] + weight, index))
+            row.append(max(options, key=lambda option: option[0]))
+    return row[-1]
+
+
+def find_any(phrases: tuple[str, ...], text: str) -> Span | None:
+    """Where the first of `phrases` that is said stands in `text`, or None."""
+    return next((span for phrase in phrases if (span := find(phrase, text))), None)
+
+
+def gist(text: str, weights: Mapping[str, float] | None = None, most_words: int = 8) -> Span | None:
+    """The stretch of at most `most_words` words that says most: the speaker's own words for a reason.
+
+    `weights` maps stems to how much they matter (1 where absent). None where no word carries meaning.
+    """
+    words = tokens(text)
+    worth = [((weights or {}).get(token.stem, 1.0) if is_content(token.word) else 0.0) for token in words]
+    if not any(worth):
+        return None
+    best, at = 0.0, Span(0, 0)
+    for first in range(len(words)):
+        if not worth[first]:
+            continue
+        heap = 0.0
+        seen: set[str] = set()
+        for last in range(first, min(first + most_words, len(words))):
+            if words[last].stem not in seen:
+                heap += worth[last]
+                seen.add(words[last].stem)
+            if worth[last] and heap - 0.05 * (last - first) > best:
+                best, at = heap - 0.05 * (last - first), Span(words[first].start, words[last].end)
+    return at
