@@ -10,6 +10,7 @@ AssistError
 ├── ModelMissing           weights are not there, are damaged or of the wrong hash
 ├── RecogniserFailed       a recogniser raised or ran out of time on one utterance
 ├── StoreFailed            the disk or the database refused
+│   └── StoreNewer         the database was written by a newer version of this software (start fails)
 └── WireError              somebody's message is wrong: theirs to mend
     ├── BadMessage         not JSON, not an object, wrong types, out of order
     ├── UnknownMessage     JSON with a type we do not know
@@ -54,6 +55,10 @@ class RecogniserFailed(AssistError):
 
 class StoreFailed(AssistError):
     code = "store_failed"
+
+
+class StoreNewer(StoreFailed):
+    code = "store_newer"
 
 
 class WireError(AssistError):
