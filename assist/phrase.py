@@ -27,6 +27,11 @@ _STOPS: Final = (
     "say says tell told want wanted need thats theres hes shes wed weve bit lot much many more most keep keeps quite"
 )
 STOP_WORDS: Final = frozenset(f"{_FILLERS} {_STOPS}".split())
+_SPOKEN_NUMBERS: Final = (
+    "zero nought double triple two three four five six seven eight nine ten eleven twelve thirteen fourteen "
+    "fifteen sixteen seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred"
+)
+_NUMBERS: Final = frozenset(_SPOKEN_NUMBERS.split())
 _STOP_WEIGHT: Final = 0.3
 _ENOUGH: Final = 0.7  # of a phrase's weight: "speak ... manager" is enough of "speak to a manager"
 _SLACK: Final = 2  # words a speaker or a recogniser may put between those of a phrase
@@ -68,6 +73,11 @@ def tokens(text: str) -> tuple[Token, ...]:
 def is_content(word: str) -> bool:
     """True where the word carries meaning by itself."""
     return word.replace("'", "").replace("’", "") not in STOP_WORDS and (len(word) > 1 or word.isdigit())
+
+
+def is_number(word: str) -> bool:
+    """True for digits and the words numbers are spoken in."""
+    return word.isdigit() or word in _NUMBERS
 
 
 def content(text: str) -> tuple[Token, ...]:

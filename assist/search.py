@@ -115,7 +115,7 @@ class Search:
         best = self._best_passages(likeness)
         fused = self.fused(query, likeness)
         stems = {token.stem for said in query for token in content(said.text)}
-        hits = []
+        hits: list[Hit] = []
         for index in sorted(fused, key=lambda i: (-fused[i], -likeness[best[i]])):
             score = float(likeness[best[index]])
             if score >= self.settings.floor and len(hits) < limit:

@@ -1,0 +1,195 @@
+"""What to show the agent after each final turn: the next best action first, then at most two articles.
+
+It knows no model, no screen and no log; searching, rules and playbooks are asked, and this ranks, explains and holds
+back what was shown already.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple
+
+from assist.conversation import Conversation, Evidence, Suggestion, SuggestionKind, Transcript
+from assist.events import PlaybookMoved
+from assist.flag import met, quoted
+from assist.knowledge import Knowledge
+from assist.material import Rule, Step
+from assist.phrase import content, gist, is_number
+from assist.playbook import PlaybookSettings, Route
+from assist.search import Hit, Said, Search
+
+Mark = Literal["used", "opened", "not_useful", "dismissed"]
+
+_SEVERITY_SCORE: Final = {"high": 0.95, "medium": 0.8, "low": 0.65}
+_STEP_SCORE: Final = 0.6
+_WHY_WORDS: Final = 8  # with "because:" well under a dozen
+
+
+@dataclass(frozen=True, slots=True)
+class GuideSettings:
+    """`cooldown_turns`: how long a card is not shown again, unless its score has risen by `rise`.
+
+    The query of a search is the newest customer turn and up to `context_turns` before it, each counting `context` of
+    the one after it, the agent's words `agent` of that again. A turn with fewer than `telling` words of content asks
+    nothing.
+    """
+
+    articles: int = 2
+    cooldown_turns: int = 8
+    rise: float = 0.15
+    context_turns: int = 3
+    context: float = 0.4
+    agent: float = 0.5
+    telling: int = 2
+
+
+class Guidance(NamedTuple):
+    """What one turn brings: at most three suggestions, best first, and the playbook's new state if it changed."""
+
+    suggestions: tuple[Suggestion, ...] = ()
+    moved: PlaybookMoved | None = None
+
+
+class _Card(NamedTuple):
+    kind: SuggestionKind
+    ref: str
+    title: str
+    why: str
+    score: float
+    quote: str
+    evidence: Evidence
+
+
+class Guide:
+    """One per call. `after` is called once for each final turn, in order; `marked` from any thread."""
+
+    def __init__(
+        self,
+        knowledge: Knowledge,
+        search: Search,
+        settings: GuideSettings | None = None,
+        playbook: PlaybookSettings | None = None,
+    ) -> None:
+        self.settings = settings or GuideSettings()
+        self._knowledge = knowledge
+        self._search = search
+        self._route = Route(knowledge, playbook)
+        self._rules = sorted(
+            (rule for rule in knowledge.rules.values() if rule.suggest or rule.tell),
+            key=lambda rule: -_SEVERITY_SCORE[rule.severity],
+        )
+        self._spent: set[str] = set()  # rules about what was not said or not heard, told once
+        self._refused: set[str] = set()
+        self._shown: dict[str, tuple[int, float]] = {}
+        self._count = 0
+
+    def marked(self, ref: str, mark: Mark) -> None:
+        """The agent said what became of a suggestion: one that was used or not wanted does not come back."""
+        if mark != "opened":
+            self._refused.add(ref)
+
+    def after(self, conversation: Conversation) -> Guidance:
+        """What to show because of the newest turn of `conversation`."""
+        if not conversation.turns:
+            return Guidance()
+        moved = self._route.after(conversation)
+        said = conversation.turns[-1].transcript
+        if said.party == "system":
+            return Guidance((), moved)
+        turn = len(conversation.turns)
+        cards = self._next_action(conversation, turn)
+        if said.party == "customer":
+            cards += [card for card in self._articles(conversation) if self._fresh(card, turn)]
+        return Guidance(tuple(self._show(card, turn) for card in cards), moved)
+
+    def _fresh(self, card: _Card, turn: int) -> bool:
+        if card.ref in self._refused:
+            return False
+        shown = self._shown.get(card.ref)
+        if shown is None:
+            return True
+        return turn - shown[0] > self.settings.cooldown_turns or card.score >= shown[1] + self.settings.rise
+
+    def _show(self, card: _Card, turn: int) -> Suggestion:
+        self._shown[card.ref] = (turn, card.score)
+        self._count += 1
+        kind, ref, title, why, score, quote, evidence = card
+        return Suggestion(f"s{self._count}", kind, ref, title, why, round(score, 3), quote, evidence.source, evidence)
+
+    def _next_action(self, conversation: Conversation, turn: int) -> list[_Card]:
+        """One card: what a rule asks for, else the playbook's step."""
+        at_ms = conversation.turns[-1].transcript.end_ms
+        for rule in self._rules:
+            if rule.id in self._spent:
+                continue
+            evidence = met(rule, conversation, at_ms)
+            if evidence is None:
+                continue
+            if rule.when.missing or rule.when.silence_ms:
+                self._spent.add(rule.id)
+            card = self._rule_card(rule, evidence, conversation)
+            if self._fresh(card, turn):
+                return [card]
+        step = self._route.upcoming
+        if step is None:
+            return []
+        card = self._step_card(step, conversation)
+        return [card] if self._fresh(card, turn) else []
+
+    def _rule_card(self, rule: Rule, evidence: Evidence, conversation: Conversation) -> _Card:
+        if rule.when.missing:
+            why = f"not heard after {evidence.end_ms // 1000} seconds"
+        elif rule.when.silence_ms:
+            why = f"because: {(evidence.end_ms - evidence.start_ms) // 1000} seconds of silence"
+        elif rule.when.said and rule.when.party == "customer":
+            why = f"because: “{evidence.quote}”" if len(evidence.quote.split()) <= _WHY_WORDS else rule.reason
+        else:
+            why = _because(conversation.turns[-1].transcript, ()) or rule.reason
+        score = _SEVERITY_SCORE[rule.severity]
+        if rule.suggest:
+            action = self._knowledge.actions[rule.suggest]
+            return _Card("action", action.id, action.title, why, score, action.say, evidence)
+        return _Card("alert", rule.id, rule.tell, why, score, evidence.quote, evidence)
+
+    def _step_card(self, step: Step, conversation: Conversation) -> _Card:
+        playbook = self._route.playbook
+        assert playbook is not None  # a step comes from one
+        source = f"playbook:{playbook.id}/{step.id}"
+        said = conversation.turns[-1].transcript
+        why = _because(said, ()) if said.party == "customer" else ""
+        if not why:
+            why = f"next after: {self._route.ticked}" if self._route.ticked else f"next in: {playbook.title}"
+        evidence = quoted(said, gist(said.text, most_words=_WHY_WORDS), source)
+        if step.action:
+            action = self._knowledge.actions[step.action]
+            return _Card("action", action.id, action.title, why, _STEP_SCORE, step.say, evidence)
+        return _Card("step", f"{playbook.id}/{step.id}", step.title, why, _STEP_SCORE, step.say, evidence)
+
+    def _articles(self, conversation: Conversation) -> list[_Card]:
+        """Cards of the articles that answer the newest customer turn; a card held back gives its place to nobody."""
+        said = conversation.turns[-1].transcript
+        if sum(not is_number(token.word) for token in content(said.text)) < self.settings.telling:
+            return []
+        return [_article_card(hit, said) for hit in self._search(self.query(conversation), self.settings.articles)]
+
+    def query(self, conversation: Conversation) -> list[Said]:
+        """The newest turns as a search reads them, newest first."""
+        turns = [turn.transcript for turn in conversation.turns[-1 - self.settings.context_turns :]][::-1]
+        return [
+            Said(said.text, self.settings.context**age * (self.settings.agent if said.party == "agent" else 1.0))
+            for age, said in enumerate(turns)
+            if said.party != "system"
+        ]
+
+
+def _article_card(hit: Hit, said: Transcript) -> _Card:
+    source = f"article:{hit.article.id}"
+    evidence = quoted(said, gist(said.text, dict.fromkeys(hit.terms, 3.0), _WHY_WORDS), source)
+    why = _because(said, hit.terms)
+    return _Card("article", hit.article.id, hit.article.title, why, hit.score, hit.passage, evidence)
+
+
+def _because(said: Transcript, terms: tuple[str, ...]) -> str:
+    """The speaker's own words that matter most (`terms` are stems that matter more), or "" where there are none."""
+    span = gist(said.text, dict.fromkeys(terms, 3.0), _WHY_WORDS)
+    return f"because: “{said.text[span.start : span.end]}”" if span else ""
