@@ -1,4 +1,4 @@
-"""Whisper-shaped CTranslate2 models with random weights, for speed and for tests: `python -m benchmarks.make_weights tiny`.
+"""Whisper-shaped CTranslate2 models with random weights, for speed and for tests.
 
 It knows no speech: what these weights say is noise, and only their cost is that of the real ones. Written with numpy
 straight into CTranslate2's own model specification, so neither torch nor a download is needed. The tokenizer is made
