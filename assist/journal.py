@@ -133,7 +133,7 @@ class Journal:
             raise StoreFailed(f"{self.path}: an earlier sync failed, what the disk holds is not known")
         try:
             with _named(f"cannot sync {self.path}"):
-                os.fdatasync(self._descriptor)
+                os.fdatasync(self._open())
                 if not self._listed:
                     _sync_folder(self.path.parent)
                     self._listed = True
@@ -160,14 +160,20 @@ class Journal:
 
     def _write(self, data: bytes) -> None:
         with _named(f"cannot write {self.path}"):
+            descriptor = self._open()
             try:
                 # At a fixed place: what an earlier failure may have left behind is overwritten.
-                if os.pwrite(self._descriptor, data, self.size) != len(data):
+                if os.pwrite(descriptor, data, self.size) != len(data):
                     raise OSError("the disk took only a part")  # a disk that fills up says so only next time
             except OSError:
-                os.ftruncate(self._descriptor, self.size)
+                os.ftruncate(descriptor, self.size)
                 raise
         self.size += len(data)
+
+    def _open(self) -> int:
+        if self._descriptor < 0:
+            raise StoreFailed(f"{self.path}: the journal is closed")
+        return self._descriptor
 
 
 def scan(path: Path) -> Iterator[Record | Damage]:
