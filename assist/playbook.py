@@ -151,7 +151,7 @@ class Route:
         self.place = Place()
         self.topic = ""
         self.ticked = ""
-        """Title of the step ticked by the newest turn, or ""."""
+        """Title of the step ticked last, or ""."""
 
     @property
     def step(self) -> Step | None:
@@ -172,7 +172,6 @@ class Route:
             return None
         turn = conversation.turns[-1]
         before = (self.playbook, self.place)
-        self.ticked = ""
         chosen = self._chosen(call_topics(conversation.turns, self.settings.fade))
         if chosen is not None and chosen is not self.playbook:
             self.playbook = chosen
@@ -182,10 +181,8 @@ class Route:
                 self.place = advance(chosen, self.place, earlier, self.settings.hops)
         if self.playbook is None:
             return None
-        last = self.place.last
         self.place = advance(self.playbook, self.place, turn, self.settings.hops)
-        if self.place.last != last:
-            self.ticked = next(step.title for step in self.playbook.step if step.id == self.place.last)
+        self.ticked = next((step.title for step in self.playbook.step if step.id == self.place.last), "")
         if (self.playbook, self.place.done) == (before[0], before[1].done):
             return None
         return PlaybookMoved(self.playbook.id, self.playbook.title, draw(self.playbook, self.place))

@@ -134,7 +134,9 @@ class Guide:
         if step is None:
             return []
         card = self._step_card(step, conversation)
-        return [card] if self._fresh(card, turn) else []
+        # An offer waits for the customer's words; what to ask next can be shown as soon as the last step is ticked.
+        waits = card.kind == "action" and conversation.turns[-1].transcript.party == "agent"
+        return [card] if not waits and self._fresh(card, turn) else []
 
     def _rule_card(self, rule: Rule, evidence: Evidence, conversation: Conversation) -> _Card:
         if rule.when.missing:
