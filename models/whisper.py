@@ -176,8 +176,8 @@ class Whisper:
             encoded,
             [prompt],
             beam_size=1,
-            # CTranslate2 stops at half of max_length, or at max_length less the prompt, whichever comes first.
-            max_length=max(2 * cap, len(prompt) + cap),
+            # CTranslate2 stops at half of max_length, or at max_length less all but the last token of the prompt.
+            max_length=max(2 * cap, len(prompt) - 1 + cap),
             return_scores=True,
             return_no_speech_prob=True,
             suppress_blank=True,

@@ -1,0 +1,344 @@
+"""The Whisper path end to end on random weights: windows, caps, guard, words. No accuracy can be shown with them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from faster_whisper.feature_extractor import FeatureExtractor
+from hypothesis import given
+from hypothesis import strategies as st
+
+from assist.audio import RATE_HZ
+from assist.errors import ConfigError, ModelMissing, RecogniserFailed
+from assist.transcribe import Recogniser
+from benchmarks.make_weights import make
+from models import fetch, whisper
+from models.guard import Decoded, compression, fault, loop
+from models.whisper import BUCKETS_S, MARGIN_S, Whisper, fitted_s
+from tests.contracts.recogniser import RecogniserContract, babble, fits, utterance
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make("micro", tmp_path_factory.mktemp("weights") / "random-micro")
+
+
+@pytest.fixture(scope="module")
+def plain(weights: Path) -> Whisper:
+    return whisper.load(str(weights), workers=2)
+
+
+class Windows:
+    """The real model, and a note of every window it was given to encode, in frames."""
+
+    def __init__(self, model: Any) -> None:
+        self.frames: list[int] = []
+        self._model = model
+
+    def encode(self, features: Any) -> Any:
+        self.frames.append(features.shape[2])
+        return self._model.encode(features)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+
+def watched(weights: Path, **options: Any) -> tuple[Whisper, list[int]]:
+    """A Whisper and the windows it encodes, in order."""
+    loaded = whisper.load(str(weights), workers=1, **options)
+    watch = Windows(loaded._model)
+    loaded._model = watch
+    return loaded, watch.frames
+
+
+@pytest.fixture(scope="module")
+def everything(weights: Path) -> Whisper:
+    return whisper.load(str(weights), workers=2, window="full", language=None, word_times=True)
+
+
+@pytest.fixture(scope="module")
+def forced(weights: Path) -> Whisper:
+    return whisper.load(str(weights), workers=2, word_times=True, random_tokens_per_s=3.4)
+
+
+class TestWhisper(RecogniserContract):
+    @pytest.fixture
+    def recogniser(self, plain: Whisper) -> Recogniser:
+        return plain
+
+
+class TestWhisperWithEverything(RecogniserContract):
+    @pytest.fixture
+    def recogniser(self, everything: Whisper) -> Recogniser:
+        return everything
+
+
+class TestWhisperForBenchmarks(RecogniserContract):
+    @pytest.fixture
+    def recogniser(self, forced: Whisper) -> Recogniser:
+        return forced
+
+
+# Windows
+
+
+@given(st.floats(0.001, 28))
+def test_a_window_is_the_smallest_that_leaves_two_seconds(seconds: float) -> None:
+    window_s = fitted_s(seconds)
+    assert window_s in BUCKETS_S
+    assert window_s - seconds >= MARGIN_S
+    assert all(bucket - seconds < MARGIN_S for bucket in BUCKETS_S if bucket < window_s)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "windows"), [(3, [1000, 3000]), (8, [1000, 3000]), (9, [1500, 3000]), (20, [3000])]
+)
+def test_a_rejected_final_is_decoded_once_more_at_30_s(weights: Path, seconds: int, windows: list[int]) -> None:
+    recogniser, encoded = watched(weights)
+    said = recogniser.transcribe(utterance(babble(seconds * 1000)))
+    assert encoded == windows  # random weights always ramble, so the guard always objects
+    assert said.probability is not None and said.probability <= whisper.DOUBTED
+
+
+def test_a_rejected_partial_is_not_decoded_again(weights: Path) -> None:
+    recogniser, encoded = watched(weights, word_times=True)
+    said = recogniser.transcribe(utterance(babble(3_000), stage="partial"))
+    assert encoded == [1000]
+    assert said.words == ()
+
+
+def test_the_full_window_is_30_s_once(weights: Path) -> None:
+    recogniser, encoded = watched(weights, window="full")
+    recogniser.transcribe(utterance(babble(3_000)))
+    assert encoded == [3000]
+
+
+@pytest.mark.parametrize("seconds", [0.01, 1.0, 3.217, 7.99, 9.5, 18.0, 28.0])
+def test_silence_is_added_to_the_audio_not_to_the_spectrogram(plain: Whisper, seconds: float) -> None:
+    sound = utterance(babble(int(seconds * 1000))).samples
+    window_s = fitted_s(len(sound) / RATE_HZ)
+    padded = np.zeros(window_s * RATE_HZ, dtype=np.float32)
+    padded[: len(sound)] = sound / np.float32(32768)
+    whole = FeatureExtractor()(padded, padding=0)
+    ours = plain._features(sound, window_s)
+    assert ours.shape == (80, window_s * 100)
+    np.testing.assert_allclose(ours, whole, atol=1e-4)
+
+
+def test_the_window_that_looks_encoded_is_refused(plain: Whisper) -> None:
+    with pytest.raises(ValueError, match="mistaken for encoded"):
+        plain._encode(np.zeros((80, 160), dtype=np.float32))
+    for mels in (80, 128):
+        assert all(seconds * 100 != 2 * mels for seconds in BUCKETS_S)
+
+
+# Long utterances
+
+
+@pytest.mark.parametrize("seconds", [28.5, 61, 130])
+def test_a_long_utterance_is_cut_where_it_is_quiet_and_none_of_it_lost(seconds: float) -> None:
+    sound = babble(int(seconds * 1000)) + 20 * np.random.default_rng(1).standard_normal(int(seconds * RATE_HZ))
+    samples = utterance(sound).samples
+    pieces = list(whisper._pieces(samples))
+    assert len(pieces) > 1
+    assert all(len(piece) <= whisper.LONGEST_S * RATE_HZ for _, piece in pieces)
+    assert np.array_equal(np.concatenate([piece for _, piece in pieces]), samples)
+    starts = [start for start, _ in pieces]
+    assert starts == sorted(starts)
+    level = np.abs(sound).mean()
+    for start in starts[1:]:
+        assert np.abs(sound[start - 800 : start + 800]).mean() < level / 2
+
+
+def test_a_long_utterance_is_heard_to_its_end(weights: Path) -> None:
+    recogniser = whisper.load(str(weights), workers=1, word_times=True, random_tokens_per_s=3.4)
+    sound = np.concatenate((np.zeros(30 * RATE_HZ), babble(2_000), np.zeros(30 * RATE_HZ), babble(20_000)))
+    heard = utterance(sound)
+    said = recogniser.transcribe(heard)
+    fits(said, heard)
+    assert said.words[-1].end_ms > heard.end_ms - 5_000
+
+
+# Tokens
+
+
+@pytest.mark.parametrize("seconds", [0.1, 1, 3, 8, 28])
+def test_forced_random_decoding_says_as_much_as_speech_would(weights: Path, seconds: float) -> None:
+    recogniser = whisper.load(str(weights), workers=1, random_tokens_per_s=3.4)
+    sound = utterance(babble(int(seconds * 1000))).samples
+    heard = recogniser._hear(sound, True).decoded
+    wanted = max(1, round(3.4 * seconds))
+    assert heard.capped  # the decoder stopped because it had said them all
+    assert wanted * 0.8 <= len(heard.tokens) <= wanted  # a few may be no text: random weights say anything
+
+
+@pytest.mark.parametrize("seconds", [0.05, 1, 5, 27])
+def test_tokens_are_capped_by_the_length_of_the_sound(plain: Whisper, seconds: float) -> None:
+    samples = utterance(babble(int(seconds * 1000))).samples
+    speaking = plain._speaking("en")
+    encoded = plain._encode(plain._features(samples, fitted_s(seconds)))
+    said = plain._decode(encoded, speaking, seconds)
+    assert said.capped  # random weights do not stop by themselves
+    assert len(said.tokens) <= min(224, 4 + 8 * seconds + 1)
+
+
+def test_nothing_unspeakable_is_said(plain: Whisper) -> None:
+    speaking = plain._speaking("en")
+    assert set(speaking.non_speech_tokens) <= set(plain._suppressed)
+    assert {speaking.sot, speaking.transcribe, speaking.translate, speaking.no_speech} <= set(plain._suppressed)
+    assert speaking.eot not in plain._suppressed
+
+
+# The guard
+
+GOOD = Decoded("I would like to cancel", (1, 2, 3, 4, 5), -0.2, 0.01, False, 2.0)
+
+
+def test_good_text_passes() -> None:
+    assert fault(GOOD) is None
+
+
+@pytest.mark.parametrize(
+    ("bad", "why"),
+    [
+        (replace(GOOD, capped=True), "cap"),
+        (replace(GOOD, tokens=tuple(range(25))), "rate"),
+        (replace(GOOD, no_speech=0.7, logprob=-1.1), "no_speech"),
+        (replace(GOOD, tokens=(7, 8, 9) * 4, seconds=10), "repeats"),
+        (replace(GOOD, text="thank you very much " * 12, seconds=30), "compression"),
+    ],
+)
+def test_each_fault_has_its_name(bad: Decoded, why: str) -> None:
+    assert fault(bad) == why
+
+
+@pytest.mark.parametrize(
+    "fine",
+    [
+        replace(GOOD, no_speech=0.9),  # sure of its words
+        replace(GOOD, logprob=-1.5),  # unsure, yet there is speech
+        replace(GOOD, tokens=(5, 6), seconds=0.1),  # "Yes."
+        replace(GOOD, tokens=(7,) * 7),  # "no no no no no no no"
+        replace(GOOD, text="", tokens=()),
+    ],
+)
+def test_what_people_do_say_passes(fine: Decoded) -> None:
+    assert fault(fine) is None
+
+
+@given(st.lists(st.integers(0, 3), max_size=60))
+def test_a_loop_is_where_it_says(tokens: list[int]) -> None:
+    found = loop(tokens)
+    if found:
+        start, length, times = found
+        assert tokens[start : start + length * times] == tokens[start : start + length] * times
+        assert times >= 4
+
+
+@given(st.lists(st.integers(0, 1000), max_size=20), st.lists(st.integers(0, 1000), min_size=1, max_size=12))
+def test_a_phrase_said_eight_times_is_always_found(before: list[int], phrase: list[int]) -> None:
+    assert loop(before + phrase * 8)
+
+
+@given(st.text())
+def test_compression_of_any_text_is_a_number(text: str) -> None:
+    assert compression(text) >= 0
+
+
+def test_a_loop_is_cut_to_its_first_turn(plain: Whisper) -> None:
+    speaking = plain._speaking("en")
+    phrase = tuple(range(300, 304))
+    looped = Decoded("", (*range(260, 265), *phrase * 6), -0.1, 0.0, False, 20.0)
+    doubted = plain._doubted(looped, "repeats", speaking)
+    assert doubted.tokens == (*range(260, 265), *phrase)
+    assert doubted.text == speaking.decode([*range(260, 265), *phrase]).strip()
+    assert np.exp(doubted.logprob) <= whisper.DOUBTED + 1e-9
+
+
+def test_text_over_silence_is_dropped(plain: Whisper) -> None:
+    doubted = plain._doubted(replace(GOOD, no_speech=0.9, logprob=-2.0), "no_speech", plain._speaking("en"))
+    assert doubted.text == ""
+
+
+# Loading
+
+
+def test_the_name_says_that_the_weights_are_random(plain: Whisper) -> None:
+    assert plain.name == "whisper-micro RANDOM WEIGHTS int8 window=fit"
+    assert plain.rough
+
+
+def test_workers_default_to_the_cores(weights: Path) -> None:
+    loaded = whisper.load(str(weights))
+    assert loaded.workers >= 1
+    assert loaded._model.num_workers == loaded.workers
+
+
+def test_language_is_detected_when_none_is_given(weights: Path) -> None:
+    said = whisper.load(str(weights), workers=1, language="auto").transcribe(utterance(babble(2_000)))
+    assert 2 <= len(said.language) <= 3
+
+
+def test_a_closed_recogniser_fails_by_name(weights: Path) -> None:
+    loaded = whisper.load(str(weights), workers=1)
+    loaded.close()
+    with pytest.raises(RecogniserFailed, match="closed"):
+        loaded.transcribe(utterance(babble(500)))
+
+
+def test_a_fault_of_the_library_is_named(weights: Path) -> None:
+    loaded = whisper.load(str(weights), workers=1)
+    loaded._model.unload_model()
+    with pytest.raises(RecogniserFailed, match="u7"):
+        loaded.transcribe(utterance(babble(500)))
+
+
+def test_missing_weights_give_three_ways_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "WEIGHTS", tmp_path)
+    for asked in ("whisper-tiny", str(tmp_path / "nowhere"), str(tmp_path)):
+        with pytest.raises(ModelMissing) as caught:
+            fetch.find(asked, within=tmp_path)
+        text = str(caught.value)
+        for way in ("python -m models fetch whisper-", "recogniser.weights", 'recogniser.engine = "pocketsphinx"'):
+            assert way in text
+
+
+def test_damaged_weights_are_named(weights: Path, tmp_path: Path) -> None:
+    for name in ("config.json", "tokenizer.json", "vocabulary.json"):
+        (tmp_path / name).write_bytes((weights / name).read_bytes())
+    (tmp_path / "model.bin").write_bytes((weights / "model.bin").read_bytes()[:5_000])
+    with pytest.raises(ModelMissing, match="cannot be loaded"):
+        whisper.load(str(tmp_path), workers=1)
+
+
+def test_options_that_make_no_sense_are_named(weights: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="klingon"):
+        whisper.load(str(weights), language="klingon")
+    for file in weights.iterdir():
+        if file.name != "random.json":
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    with pytest.raises(ConfigError, match="random"):
+        whisper.load(str(tmp_path), random_tokens_per_s=3.4)
+
+
+def test_a_missing_device_is_named(weights: Path) -> None:
+    import ctranslate2
+
+    if ctranslate2.get_cuda_device_count():
+        pytest.skip("there is a CUDA device")
+    with pytest.raises(ModelMissing, match="cuda"):
+        whisper.load(str(weights), device="cuda")
+    assert whisper.load(str(weights), device="auto", workers=1).name.split()[3] == "int8"
+
+
+def test_made_weights_have_whispers_shape(weights: Path) -> None:
+    vocabulary = json.loads((weights / "vocabulary.json").read_text())
+    text, special = 1_024, 1_608
+    assert len(vocabulary) == text + special
+    assert vocabulary[text : text + 2] == ["<|endoftext|>", "<|startoftranscript|>"]
+    assert vocabulary[-1] == "<|30.00|>"
