@@ -1,0 +1,77 @@
+"""Reads the training and measuring data, each set into (text, label) pairs or the like.
+
+It knows where files lie and how they are written, and nothing of what is learnt from them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import datetime
+import gzip
+import json
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+PHRASES: Final = Path(__file__).resolve().parent / "data" / "service_phrases.toml"
+LOG: Final = ROOT / "models" / "LOG.md"
+Labelled = list[tuple[str, str]]
+
+
+def options(name: str, argv: Sequence[str]) -> argparse.Namespace:
+    """`--data FOLDER`, `--evaluate`, `--note TEXT`."""
+    parser = argparse.ArgumentParser(prog=f"python -m models.train {name}")
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data", help="default ../shared/data")
+    parser.add_argument("--evaluate", action="store_true", help="measure the shipped file, change nothing")
+    parser.add_argument("--note", default="", help="what was tried, for models/LOG.md")
+    return parser.parse_args(argv)
+
+
+def keep(line: str) -> None:
+    """Append one dated line to models/LOG.md."""
+    with LOG.open("a", encoding="utf-8") as log:
+        log.write(f"- {datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} {line}\n")
+
+
+def _there(path: Path) -> Path:
+    if not path.exists():
+        raise SystemExit(f"{path} is not there: this needs the shared data; point to it with --data FOLDER")
+    return path
+
+
+def service_phrases() -> Labelled:
+    """The project's own labelled sentences: (text, negative | neutral | positive)."""
+    rows = tomllib.loads(PHRASES.read_text("utf-8"))
+    return [(text, label) for label in ("negative", "neutral", "positive") for text in rows[label]]
+
+
+def goemotions(data: Path, part: str) -> Labelled:
+    """Comments with exactly one group; ambiguous counts as neutral. `part`: train | dev."""
+    names = {"0": "neutral", "1": "negative", "2": "neutral", "3": "positive"}  # as its labels.txt orders them
+    pairs: Labelled = []
+    for line in _there(data / "goemotions" / "group" / f"{part}.tsv").read_text("utf-8").splitlines():
+        text, groups, _ = line.split("\t")
+        labels = {names[group] for group in groups.split(",")}
+        if len(labels) == 1:
+            pairs.append((text, labels.pop()))
+    return pairs
+
+
+def airline_tweets(data: Path) -> Labelled:
+    """Tweets to airlines; to measure only (licence unclear)."""
+    with _there(data / "airline_tweets" / "tweets.csv").open(encoding="utf-8", newline="") as file:
+        return [(row["text"], row["airline_sentiment"]) for row in csv.DictReader(file)]
+
+
+def banking77(data: Path) -> Labelled:
+    with _there(data / "banking77" / "train.csv").open(encoding="utf-8", newline="") as file:
+        return [(row["text"], row["category"]) for row in csv.DictReader(file)]
+
+
+def clinc150(data: Path, part: str) -> Labelled:
+    """`part`: train | val | oos_train | oos_val."""
+    with gzip.open(_there(data / "clinc150" / "train_val.json.gz"), "rt", encoding="utf-8") as file:
+        return [(text, label) for text, label in json.load(file)[part]]
