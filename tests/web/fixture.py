@@ -1,0 +1,321 @@
+"""A small server that gives the pages recorded calls: live ones at any pace, with connections that break on command.
+
+It knows nothing of audio, recognisers or the real server; it only answers the same routes.
+`python -m tests.web.fixture` serves it for people: a past call, a live one, and addresses to look at.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import tempfile
+import threading
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import uvicorn
+from fastapi import FastAPI, Request, Response, WebSocket, WebSocketDisconnect
+from fastapi.responses import FileResponse, JSONResponse
+
+from assist.conversation import Flag
+from assist.events import CallEnded, CallStarted, Entry, Flagged, Marked, Noticed, Reviewed, encode, plain
+from assist.hub import CallSummary
+from tests.web import recorded
+
+WEB: Final = Path(__file__).resolve().parents[2] / "assist" / "web"
+CSP: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; media-src 'self'; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'self'; require-trusted-types-for 'script'"
+)
+TOPICS: Final = {"camera_fault": "Camera not working", "complaint": "Complaint"}
+RISK: Final = {"high": 0, "medium": 1, "low": 2}
+ARTICLE: Final = """Allow the camera for the app, then restart the phone; most black screens end there.
+
+## Steps
+
+1. Open Settings, then Apps, and choose the app.
+2. Under Permissions, allow Camera.
+3. Restart the phone.
+
+Still black?
+
+- Try the camera app itself: if that is black too, the camera is at fault.
+- Within 30 days the phone is replaced.
+"""
+
+
+@dataclass
+class Tape:
+    """One call. Of `entries` the pages may see the first `shown`; marks and reviews are put after them."""
+
+    call: str
+    entries: list[Entry]
+    shown: int = 0
+    wav: Path | None = None
+    peaks: list[list[int]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.shown = self.shown or len(self.entries)
+
+    @property
+    def seen(self) -> list[Entry]:
+        return self.entries[: self.shown]
+
+    def add(self, event: Marked | Reviewed) -> None:
+        """Put an event where the log stands now; what is still to come moves on by one."""
+        at_ms = self.entries[self.shown - 1].at_ms
+        self.entries.insert(self.shown, Entry(self.call, 0, at_ms, event))
+        self.entries[:] = [Entry(e.call, seq, e.at_ms, e.event, e.latency_ms) for seq, e in enumerate(self.entries, 1)]
+        self.shown += 1
+
+    def summary(self) -> CallSummary:
+        started = self.entries[0].event
+        assert isinstance(started, CallStarted)
+        flags: list[Flag] = []
+        reviews: list[Reviewed] = []
+        topic, sentiment, ended = "", None, None
+        for entry in self.seen:
+            match entry.event:
+                case Flagged(flag):
+                    flags.append(flag)
+                case Reviewed():
+                    reviews.append(entry.event)
+                case CallEnded():
+                    ended = entry.event
+                case Noticed():
+                    for finding in entry.event.findings:
+                        topic = finding.label if finding.analyser == "topic" else topic
+                        sentiment = finding.detail.get("call", sentiment) if finding.analyser == "sentiment" else sentiment
+        return CallSummary(
+            self.call, started.started_at, started.platform, started.metadata, started.recogniser, self.shown,
+            ended is not None, ended.reason if ended else "", ended.duration_ms if ended else 0,
+            topic, sentiment, tuple(flags), tuple(reviews),
+        )
+
+
+class Stage:
+    """What the server plays, and the strings the tests pull: `drop`, `refuse`, `reveal`."""
+
+    def __init__(self, folder: Path, heartbeat_s: float = 5.0) -> None:
+        self.folder = folder
+        self.heartbeat_s = heartbeat_s
+        self.tapes: dict[str, Tape] = {}
+        self.articles: dict[str, dict[str, Any]] = {}
+        self.marks: list[Marked] = []
+        self.reviews: list[Reviewed] = []
+        self.cursors: list[int] = []
+        """The `after` of every websocket so far."""
+        self.refusing = False
+        self.generation = 0
+
+    def put(self, entries: Sequence[Entry], shown: int = 0, sound: bool = False) -> Tape:
+        """Add a call of which the first `shown` entries are told (all by default)."""
+        tape = Tape(entries[0].call, list(entries), shown)
+        if sound:
+            wav, tape.peaks = recorded.tones(entries)
+            tape.wav = self.folder / f"{tape.call}.wav"
+            tape.wav.write_bytes(wav)
+        self.tapes[tape.call] = tape
+        return tape
+
+    def drop(self) -> None:
+        """Break every open websocket."""
+        self.generation += 1
+
+    def pace(self, tape: Tape, speed: float = 1.0) -> None:
+        """Tell the rest of a call at its own pace, in a thread."""
+
+        def run() -> None:
+            began, first_ms = time.monotonic(), tape.entries[tape.shown - 1].at_ms
+            while tape.shown < len(tape.entries):
+                now_ms = first_ms + (time.monotonic() - began) * 1000 * speed
+                while tape.shown < len(tape.entries) and tape.entries[tape.shown].at_ms <= now_ms:
+                    tape.shown += 1
+                time.sleep(0.02)
+
+        threading.Thread(target=run, daemon=True).start()
+
+
+class _Refused(Exception):
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status, self.code = status, code
+
+
+def make_app(stage: Stage) -> FastAPI:
+    """The routes of the pages over `stage`."""
+    app = FastAPI()
+
+    def tape(call: str) -> Tape:
+        if call not in stage.tapes:
+            raise _Refused(404, "unknown_call", f"no call {call!r}")
+        return stage.tapes[call]
+
+    @app.exception_handler(_Refused)
+    async def refused(_: Request, error: _Refused) -> JSONResponse:
+        return JSONResponse({"code": error.code, "message": str(error)}, error.status)
+
+    @app.middleware("http")
+    async def policy(request: Request, go: Callable[[Request], Awaitable[Response]]) -> Response:
+        if stage.refusing and request.url.path.startswith("/calls/"):
+            return JSONResponse({"code": "draining", "message": "away"}, 503)
+        response = await go(request)
+        response.headers["content-security-policy"] = CSP
+        response.headers["cache-control"] = "no-store"
+        return response
+
+    for path, page in (("/", "index"), ("/overlay", "overlay"), ("/review", "review")):
+        app.add_api_route(path, _page(WEB / f"{page}.html"), methods=["GET"])
+
+    @app.get("/web/{name}")
+    async def web(name: str) -> FileResponse:
+        return FileResponse(WEB / Path(name).name)
+
+    @app.get("/calls")
+    async def calls() -> Any:
+        return {"calls": [plain(t.summary()) for t in reversed(stage.tapes.values())]}
+
+    @app.get("/calls/{call}")
+    async def one(call: str) -> Any:
+        return plain(tape(call).summary())
+
+    @app.get("/calls/{call}/log")
+    async def log(call: str, after: int = 0) -> Response:
+        raw = b",".join(encode(entry) for entry in tape(call).seen[after:])
+        return Response(b'{"entries":[' + raw + b"]}", media_type="application/json")
+
+    @app.get("/calls/{call}/audio")
+    async def audio(call: str) -> FileResponse:
+        wav = tape(call).wav
+        if wav is None:
+            raise _Refused(404, "unknown_call", "no sound of this call")
+        return FileResponse(wav, media_type="audio/wav")
+
+    @app.get("/calls/{call}/peaks")
+    async def peaks(call: str) -> Any:
+        return {"ms_per_peak": recorded.PEAK_MS, "parties": ["agent", "customer"], "peaks": tape(call).peaks}
+
+    @app.post("/calls/{call}/marks", status_code=201)
+    async def mark(call: str, request: Request) -> Any:
+        event = msgspec.convert(await request.json(), Marked)
+        stage.marks.append(event)
+        tape(call).add(event)
+        return {}
+
+    @app.post("/calls/{call}/reviews", status_code=201)
+    async def review(call: str, request: Request) -> Any:
+        event = msgspec.convert(await request.json(), Reviewed)
+        stage.reviews.append(event)
+        tape(call).add(event)
+        return {}
+
+    @app.get("/review/queue")
+    async def queue() -> Any:
+        flagged = [t.summary() for t in stage.tapes.values()]
+        flagged = [summary for summary in flagged if summary.flags]
+        flagged.sort(key=lambda s: (bool(s.reviews), min(RISK[flag.severity] for flag in s.flags)))
+        return {"calls": [plain(summary) for summary in flagged]}
+
+    @app.get("/articles/{name}")
+    async def article(name: str) -> Any:
+        title = "Camera shows black screen in video calls"
+        known = {"id": name, "title": title, "topics": ["camera_fault"], "updated": "2026-03-01", "body": ARTICLE}
+        return known | stage.articles.get(name, {})
+
+    @app.get("/topics")
+    async def topics() -> Any:
+        return {"topics": TOPICS}
+
+    @app.get("/readyz")
+    async def readyz() -> Any:
+        return {"ready": True, "recogniser": "whisper-base int8", "rough": False, "notices": []}
+
+    @app.websocket("/calls/{call}/events")
+    async def events(socket: WebSocket, call: str, after: int = 0) -> None:
+        await socket.accept()
+        stage.cursors.append(after)
+        known = stage.tapes.get(call)
+        if known is None or after > len(known.entries):
+            code = "unknown_call" if known is None else "future_cursor"
+            await socket.send_json({"type": "error", "code": code, "message": f"no such thing: {code}"})
+            await socket.close(4404)
+        elif not stage.refusing:
+            with suppress(WebSocketDisconnect, RuntimeError):
+                await _follow(socket, stage, known, after)
+        else:
+            await socket.close(1012)
+
+    return app
+
+
+def _page(file: Path) -> Callable[[], Awaitable[FileResponse]]:
+    async def page() -> FileResponse:
+        return FileResponse(file)
+
+    return page
+
+
+async def _follow(socket: WebSocket, stage: Stage, tape: Tape, after: int) -> None:
+    generation, live, beat = stage.generation, False, time.monotonic()
+    while stage.generation == generation:
+        for entry in tape.entries[after : tape.shown]:
+            await socket.send_text(encode(entry).decode())
+            after = entry.seq
+            if isinstance(entry.event, CallEnded):
+                return await socket.close(1000)
+        if not live:
+            live = True
+            await socket.send_json({"type": "live", "seq": after})
+        if time.monotonic() - beat > stage.heartbeat_s:
+            beat = time.monotonic()
+            await socket.send_json({"type": "heartbeat", "seq": after, "now_ms": tape.entries[tape.shown - 1].at_ms})
+        await asyncio.sleep(0.02)
+    await socket.close(1012)
+
+
+class Serving:
+    """The server in a thread: `with Serving(stage) as address`."""
+
+    def __init__(self, stage: Stage, port: int = 0) -> None:
+        config = uvicorn.Config(make_app(stage), port=port, log_level="warning", ws="websockets-sansio", timeout_graceful_shutdown=1)
+        self.server = uvicorn.Server(config)
+        self.thread = threading.Thread(target=self.server.run, daemon=True)
+        self.stage = stage
+
+    def __enter__(self) -> str:
+        self.thread.start()
+        while not self.server.started:
+            time.sleep(0.01)
+        port = self.server.servers[0].sockets[0].getsockname()[1]
+        return f"http://127.0.0.1:{port}"
+
+    def __exit__(self, *_: object) -> None:
+        self.stage.drop()
+        self.server.should_exit = True
+        self.thread.join(10)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, default=8123)
+    parser.add_argument("--speed", type=float, default=1.0)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        stage = Stage(Path(folder))
+        stage.put(recorded.record("past-1"), sound=True)
+        live = stage.put(recorded.record("live-1", rough=True), shown=1)
+        with Serving(stage, asked.port) as address:
+            stage.pace(live, asked.speed)
+            for path in ("/", "/overlay?call=live", "/overlay?call=past-1", "/review"):
+                print(address + path, flush=True)
+            with suppress(KeyboardInterrupt):
+                threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main()
