@@ -85,6 +85,18 @@ def test_a_wav_is_what_painting_each_record_in_place_gives(
     assert np.array_equal(wav(out)[1], wanted)
 
 
+def test_parties_far_apart_in_the_file_still_meet_in_time(path: Path, tmp_path: Path) -> None:
+    places = [n * 65_536 + 65_530 for n in range(20)]  # each across the edge of a block, more than memory holds
+    records = [Record(party, place, b"\x01" * 12) for party in BOTH for place in places]
+    written(path, records)
+    render_wav(path, tmp_path / "out.wav")
+    samples = wav(tmp_path / "out.wav")[1]
+    wanted = np.zeros_like(samples)
+    for place in places:
+        wanted[place : place + 12] = decode(b"\x01", "mulaw")[0]
+    assert np.array_equal(samples, wanted)
+
+
 def test_damage_is_silence_and_nothing_after_it_moves(path: Path, tmp_path: Path) -> None:
     whole = bytearray(written(path, some(10)).read_bytes())
     whole[len(whole) - 181 * 5 + 50] ^= 4

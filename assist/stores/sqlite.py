@@ -167,7 +167,8 @@ def _summary(connection: sa.Connection, call: str) -> CallSummary | None:
 
 
 def _engine(path: Path, busy_timeout_ms: int, foreign_keys: bool = True) -> sa.Engine:
-    engine = sa.create_engine(sa.URL.create("sqlite", database=str(path)), pool_size=8, max_overflow=32)
+    url = sa.URL.create("sqlite", database=str(path))
+    engine = sa.create_engine(url, pool_size=8, max_overflow=32, hide_parameters=True)  # rows are personal data
 
     @sa.event.listens_for(engine, "connect")
     def _set_up(connection: sqlite3.Connection, _record: object) -> None:
@@ -219,7 +220,7 @@ def _named(what: str) -> Iterator[None]:
     try:
         yield
     except (sa.exc.SQLAlchemyError, sqlite3.Error, CommandError, OSError, OverflowError, UnicodeEncodeError) as error:
-        cause = getattr(error, "orig", None) or error  # SQLAlchemy's own text would repeat the row, personal data in it
+        cause = getattr(error, "orig", None) or error  # SQLAlchemy's own text repeats the statement
         raise StoreFailed(f"{what}: {cause}") from error
     except msgspec.DecodeError as error:
         raise StoreFailed(f"{what}: a damaged summary: {error}") from error

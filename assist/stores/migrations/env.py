@@ -9,7 +9,6 @@ from alembic import context
 
 context.configure(
     connection=context.config.attributes["connection"],
-    transactional_ddl=True,  # SQLite rolls DDL back too; Alembic assumes it does not
     render_as_batch=True,  # SQLite alters a table by copying it
 )
 with context.begin_transaction():
