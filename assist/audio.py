@@ -1,4 +1,4 @@
-"""Audio as it flows: frames and utterances; mu-law, A-law and linear PCM to 16 kHz mono.
+"""Audio as it flows: 20 ms frames (640 bytes), utterances; mu-law, A-law and linear PCM to 16 kHz mono.
 
 It knows no socket, no clock and no model. Inside the product audio is 16 kHz, mono, signed 16 bit.
 """
@@ -6,7 +6,7 @@ It knows no socket, no clock and no model. Inside the product audio is 16 kHz, m
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Generic, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,20 +16,12 @@ from assist.errors import BadEncoding
 Party = Literal["agent", "customer", "system"]
 Encoding = Literal["mulaw", "alaw", "l16"]
 Samples = NDArray[np.int16]
+T = TypeVar("T")
 
 RATE_HZ: Final = 16_000
 FRAME_MS: Final = 20
 FRAME_SAMPLES: Final = RATE_HZ * FRAME_MS // 1000
 SAMPLES_PER_MS: Final = RATE_HZ // 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """20 ms of one party: `pcm` is 640 bytes, 16 kHz mono s16 in machine order."""
-
-    party: Party
-    at_ms: int
-    pcm: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +119,8 @@ class Leg:
         """Audio kept back because it does not fill a frame, in ms."""
         return len(self._rest) // self.width * 1000 / self.rate_hz
 
-    def push(self, payload: bytes) -> list[bytes]:
-        """Bytes as received to whole frames of 640 bytes, oldest first."""
+    def push(self, payload: bytes) -> list[tuple[bytes, bytes]]:
+        """Bytes as received to whole frames, oldest first: 640 bytes of PCM, and the bytes they came from."""
         data = self._rest + payload if self._rest else payload
         whole = len(data) // self.frame_bytes * self.frame_bytes
         self._rest = data[whole:]
@@ -138,10 +130,10 @@ class Leg:
         if self.rate_hz != RATE_HZ:
             samples = self._double(samples)
         pcm = samples.tobytes()
-        size = FRAME_SAMPLES * 2
+        size, raw = FRAME_SAMPLES * 2, self.frame_bytes
         if len(pcm) == size:
-            return [pcm]
-        return [pcm[at : at + size] for at in range(0, len(pcm), size)]
+            return [(pcm, data[:whole])]
+        return [(pcm[n * size : (n + 1) * size], data[n * raw : (n + 1) * raw]) for n in range(whole // raw)]
 
     def _double(self, samples: Samples) -> Samples:
         history = np.concatenate((self._history, samples.astype(np.float32)))
@@ -153,7 +145,7 @@ class Leg:
         return np.clip(np.rint(out), -32768, 32767).astype(np.int16)
 
 
-class Timeline:
+class Timeline(Generic[T]):
     """Places one leg's frames on the call's clock by counting samples, corrected by when they arrive.
 
     Some platforms send nothing while a party is silent, and every network stalls now and then. Both look
@@ -169,10 +161,15 @@ class Timeline:
         self.missing: list[tuple[int, int]] = []
         """Holes found, as (start_ms, end_ms); the reader empties it."""
         self.stalls = 0
-        self._held: list[bytes] = []
+        self._held: list[T] = []
         self._held_since_ms = 0
 
-    def push(self, frames: list[bytes], now_ms: int) -> list[tuple[int, bytes]]:
+    @property
+    def held_ms(self) -> int:
+        """Audio held until it is clear where it belongs."""
+        return len(self._held) * FRAME_MS
+
+    def push(self, frames: list[T], now_ms: int) -> list[tuple[int, T]]:
         """Frames with their `at_ms`, oldest first; empty while they are held. `now_ms`: ms since call start."""
         if not frames:
             return []
@@ -188,11 +185,11 @@ class Timeline:
             return []
         return self._release(frames)
 
-    def tick(self, now_ms: int) -> list[tuple[int, bytes]]:
+    def tick(self, now_ms: int) -> list[tuple[int, T]]:
         """Held frames whose time is up, when no further frame comes to push them out."""
         return self._decide(now_ms) if self._held else []
 
-    def flush(self, now_ms: int) -> list[tuple[int, bytes]]:
+    def flush(self, now_ms: int) -> list[tuple[int, T]]:
         """What is still held, at the end of the leg."""
         self._held_since_ms = now_ms - self.hold_ms
         return self.tick(now_ms)
@@ -208,7 +205,7 @@ class Timeline:
         if self.position_ms is not None:
             self.position_ms = max(self.position_ms, now_ms)
 
-    def _decide(self, now_ms: int) -> list[tuple[int, bytes]]:
+    def _decide(self, now_ms: int) -> list[tuple[int, T]]:
         assert self.position_ms is not None
         late_ms = now_ms - (self.position_ms + len(self._held) * FRAME_MS)
         if late_ms > self.gap_ms // 2:
@@ -221,8 +218,8 @@ class Timeline:
         held, self._held = self._held, []
         return self._release(held)
 
-    def _release(self, frames: list[bytes]) -> list[tuple[int, bytes]]:
+    def _release(self, frames: list[T]) -> list[tuple[int, T]]:
         assert self.position_ms is not None
         start = self.position_ms
         self.position_ms += len(frames) * FRAME_MS
-        return [(start + n * FRAME_MS, pcm) for n, pcm in enumerate(frames)]
+        return [(start + n * FRAME_MS, each) for n, each in enumerate(frames)]

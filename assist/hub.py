@@ -1,14 +1,20 @@
-"""Logs and cursors: one append-only list of lines per call, and the store that follows behind."""
+"""Logs and cursors: one append-only list of lines per call. Subscribers are cursors over it; the store follows behind.
+
+It knows neither sockets nor databases: `Store` is what it needs of one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
 
 import msgspec
 
 from assist.conversation import Flag
-from assist.events import Line, Reviewed
+from assist.errors import DuplicateCall, FutureCursor, UnknownCall
+from assist.events import AnyEvent, CallEnded, Entry, Line, Reviewed, line
 
 
 class CallSummary(msgspec.Struct, frozen=True):
@@ -54,3 +60,134 @@ class Store(Protocol):
         """Ids of calls without a CallEnded, oldest first."""
 
     def close(self) -> None: ...
+
+
+class Log:
+    """One call's lines, in order. `kept` is the seq up to which the store has them."""
+
+    def __init__(self, call: str, lines: list[Line] | None = None) -> None:
+        self.call = call
+        self.lines = lines or []
+        self.ended = any(isinstance(each.entry.event, CallEnded) for each in self.lines)
+        self.kept = len(self.lines)
+        self._pulse = asyncio.Event()
+
+    @property
+    def last_seq(self) -> int:
+        return len(self.lines)
+
+    def add(self, event: AnyEvent, at_ms: int, latency_ms: dict[str, float] | None = None) -> Line:
+        """Append an event; every cursor wakes."""
+        made = line(Entry(self.call, len(self.lines) + 1, at_ms, event, latency_ms or {}))
+        self.lines.append(made)
+        self.ended = self.ended or isinstance(event, CallEnded)
+        self.pulse()
+        return made
+
+    def pulse(self) -> None:
+        """Wake every cursor."""
+        pulse, self._pulse = self._pulse, asyncio.Event()
+        pulse.set()
+
+    async def wait(self, timeout_s: float) -> bool:
+        """True when something was added, False when nothing was for so long."""
+        try:
+            await asyncio.wait_for(self._pulse.wait(), timeout_s)
+        except TimeoutError:
+            return False
+        return True
+
+
+class Hub:
+    """All logs of live calls, and the past ones somebody looks at. One instance, one event loop."""
+
+    def __init__(self, store: Store, keep: Callable[[Line], None], *, remember: int = 64) -> None:
+        self._store = store
+        self._keep = keep
+        self._live: dict[str, Log] = {}
+        self._past: OrderedDict[str, Log] = OrderedDict()
+        self._remember = remember
+
+    @property
+    def live(self) -> tuple[str, ...]:
+        """Ids of live calls, oldest first."""
+        return tuple(self._live)
+
+    async def open(self, call: str) -> Log:
+        """A new log. Raises DuplicateCall where the id is live or in the store."""
+        if call not in self._live:
+            # Taken before the store is asked, so that two sockets with one id cannot both pass.
+            log = self._live[call] = Log(call)
+            try:
+                await asyncio.to_thread(self._store.call, call)
+            except UnknownCall:
+                return log
+            except BaseException:
+                del self._live[call]
+                raise
+            del self._live[call]
+        raise DuplicateCall(f"call {call!r} is already known")
+
+    def publish(
+        self, log: Log, event: AnyEvent, at_ms: int, latency_ms: dict[str, float] | None = None
+    ) -> Entry:
+        """Append, tell, and hand to the store behind."""
+        made = log.add(event, at_ms, latency_ms)
+        self._keep(made)
+        if isinstance(event, CallEnded) and log.call in self._live:
+            del self._live[log.call]
+            self._remember_past(log)
+        return made.entry
+
+    def forget(self, call: str) -> None:
+        """Undo `open` for a call that could not be let in."""
+        self._live.pop(call, None)
+
+    def kept(self, call: str, seq: int) -> None:
+        """The store has this call's lines up to `seq`."""
+        log = self._live.get(call) or self._past.get(call)
+        if log:
+            log.kept = max(log.kept, seq)
+
+    async def log(self, call: str) -> Log:
+        """A live log, or a past one read from the store. Raises UnknownCall."""
+        if call in self._live:
+            return self._live[call]
+        if call not in self._past:
+            lines = await asyncio.to_thread(self._store.read, call)
+            if call not in self._past:  # somebody may have read it meanwhile
+                self._remember_past(Log(call, lines))
+        self._past.move_to_end(call)
+        return self._past[call]
+
+    async def follow(self, call: str, after: int, heartbeat_s: float = 5.0) -> AsyncIterator[Line | None]:
+        """Lines with seq > `after`: the log, then live, gap-free, until the call has ended and all is told.
+
+        None is yielded once when the cursor has caught up, and again whenever nothing happened for
+        `heartbeat_s`. Raises UnknownCall, FutureCursor.
+        """
+        log = await self.log(call)
+        if after > log.last_seq:
+            raise FutureCursor(f"after={after} lies beyond the log, which ends at {log.last_seq}")
+        cursor = max(0, after)
+        caught_up = False
+        while True:
+            while cursor < log.last_seq:
+                cursor += 1
+                yield log.lines[cursor - 1]
+            if not caught_up:
+                caught_up = True
+                yield None
+                continue  # lines may have come while the subscriber was told
+            if log.ended:
+                return
+            if not await log.wait(heartbeat_s):
+                yield None
+
+    def _remember_past(self, log: Log) -> None:
+        self._past[log.call] = log
+        while len(self._past) > self._remember:
+            oldest = next(iter(self._past))
+            if self._past[oldest].kept < self._past[oldest].last_seq:
+                break  # not in the store yet: forgetting it now would lose it
+            del self._past[oldest]

@@ -6,7 +6,7 @@ It knows no rule, playbook or article, and no recogniser.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -118,14 +118,14 @@ def find(phrase: str, text: str) -> Span | None:
     there = [token.stem in stems or any(_same(token.stem, other) for other in stems) for token in wanted]
     if sum(weight for weight, present in zip(weights, there, strict=True) if present) < enough:
         return None
-    best: tuple[float, int, int] | None = None
+    best: tuple[float, int, int, int] | None = None  # weight, minus length, first, last
     for first, token in enumerate(spoken):
         if any(_same(want.stem, token.stem) for want in wanted):
             window = spoken[first : first + len(wanted) + _SLACK]
             weight, last = _aligned(wanted, weights, window)
-            if weight >= enough and (best is None or weight > best[0]):
-                best = (weight, first, first + last)
-    return Span(spoken[best[1]].start, spoken[best[2]].end) if best else None
+            if weight >= enough and (best is None or (weight, -last) > best[:2]):
+                best = (weight, -last, first, first + last)
+    return Span(spoken[best[2]].start, spoken[best[3]].end) if best else None
 
 
 def _aligned(wanted: tuple[Token, ...], weights: list[float], window: tuple[Token, ...]) -> tuple[float, int]:
@@ -146,16 +146,16 @@ def find_any(phrases: tuple[str, ...], text: str) -> Span | None:
     return next((span for phrase in phrases if (span := find(phrase, text))), None)
 
 
-def gist(text: str, weights: Mapping[str, float] | None = None, most_words: int = 8) -> Span | None:
+def gist(text: str, telling: Collection[str] = (), most_words: int = 8) -> Span | None:
     """The stretch of at most `most_words` words that says most: the speaker's own words for a reason.
 
-    `weights` maps stems to how much they matter (1 where absent). None where no word carries meaning.
+    `telling` holds stems that matter; where the text has any of them the other words matter little. None where no
+    word carries meaning.
     """
     words = tokens(text)
-    worth = [((weights or {}).get(token.stem, 1.0) if is_content(token.word) else 0.0) for token in words]
-    if not any(worth):
-        return None
-    best, at = 0.0, Span(0, 0)
+    others = 0.25 if any(token.stem in telling for token in words) else 1.0
+    worth = [(1.0 if token.stem in telling else others) if is_content(token.word) else 0.0 for token in words]
+    best, at = 0.0, None
     for first in range(len(words)):
         if not worth[first]:
             continue
@@ -165,6 +165,7 @@ def gist(text: str, weights: Mapping[str, float] | None = None, most_words: int 
             if words[last].stem not in seen:
                 heap += worth[last]
                 seen.add(words[last].stem)
-            if worth[last] and heap - 0.05 * (last - first) > best:
-                best, at = heap - 0.05 * (last - first), Span(words[first].start, words[last].end)
+            value = heap - 0.05 * (last - first)  # of two that say as much, the shorter
+            if worth[last] and value > best:
+                best, at = value, Span(words[first].start, words[last].end)
     return at

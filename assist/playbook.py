@@ -1,7 +1,7 @@
 """Where a conversation stands in a playbook: topic findings choose it, phrases tick its steps.
 
 It knows no search, no rule and no model. A playbook's steps are a transition table: from each step to its `next`.
-Steps with the same id in two playbooks mean the same thing, so a tick is carried over when the topic changes.
+Opening steps that two playbooks share keep their ticks when the topic changes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from assist.phrase import find_any
 _REPLAYED_TURNS: Final = 60  # what a newly chosen playbook looks back over, so that a long call costs no more
 _TOPIC_TURNS: Final = 24
 _FADE: Final = 0.7
-_HOPS: Final = 3
+_HOPS: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class PlaybookSettings:
 class Place:
     """A conversation's place in one playbook. `last` is the step done last, "" at the start.
 
-    `heard` also holds steps whose phrase was said before their turn came.
+    `heard` holds steps whose phrase the customer said, perhaps before their turn came.
     """
 
     done: frozenset[str] = frozenset()
@@ -90,26 +90,38 @@ def advance(playbook: Playbook, place: Place, turn: Turn, hops: int = _HOPS) -> 
     said = turn.transcript
     if said.party == "system" or not said.text:
         return place
-    fresh = [
-        step.id
-        for step in playbook.step
-        if step.id not in place.done
-        and find_any(step.done.agent if said.party == "agent" else step.done.customer, said.text)
-    ]
+    phrases = {step.id: step.done.agent if said.party == "agent" else step.done.customer for step in playbook.step}
+    fresh = {ident for ident in phrases.keys() - place.done if find_any(phrases[ident], said.text)}
     if not fresh:
         return place
-    place = replace(place, heard=place.heard | set(fresh))
-    if said.party == "agent":
-        jumps = [step.id for distance, step in _ahead(playbook, place.last) if distance <= hops and step.id in fresh]
-        for ident in jumps:
-            place = replace(place, done=place.done | {ident}, last=ident)
-    return _settled(playbook, place)
+    if said.party == "customer":
+        return _settled(playbook, replace(place, heard=place.heard | fresh))
+    reach = hops
+    while near := next(
+        (step.id for far, step in _ahead(playbook, place.last) if far <= reach and step.id in fresh), ""
+    ):
+        place = replace(place, done=place.done | {near}, last=near)
+        fresh.discard(near)
+        reach = 1  # more than one in a turn only where they follow each other
+    passed = fresh & _before(playbook, place.last)
+    return _settled(playbook, replace(place, done=place.done | passed))
 
 
 def _settled(playbook: Playbook, place: Place) -> Place:
     """Tick what was heard and is due."""
-    while (step := now(playbook, place)) is not None and step.id in place.heard:
-        place = replace(place, done=place.done | {step.id}, last=step.id)
+    while True:
+        current = now(playbook, place)
+        due = next(
+            (
+                step.id
+                for far, step in _ahead(playbook, place.last)
+                if step.id in place.heard - place.done and (far == 1 or step is current)
+            ),
+            "",
+        )
+        if not due:
+            break
+        place = replace(place, done=place.done | {due}, last=due)
     return replace(place, done=place.done | (place.heard & _before(playbook, place.last)))
 
 
@@ -129,7 +141,10 @@ def _before(playbook: Playbook, last: str) -> frozenset[str]:
 def draw(playbook: Playbook, place: Place) -> tuple[PlaybookStep, ...]:
     """The steps as the overlay draws them, in the order of the file, without branches that were not taken."""
     current = now(playbook, place)
-    shown = {step.id for _, step in _ahead(playbook, place.last)} | place.done | _before(playbook, place.last)
+    ahead = {step.id for _, step in _ahead(playbook, place.last)}
+    others = {x for step in playbook.step if place.done & set(step.next) for x in step.next}
+    missed = _before(playbook, place.last) - others  # passed over, and not because another branch was taken
+    shown = ahead | place.done | missed
     return tuple(
         PlaybookStep(
             step.id,
@@ -139,6 +154,13 @@ def draw(playbook: Playbook, place: Place) -> tuple[PlaybookStep, ...]:
         for step in playbook.step
         if step.id in shown
     )
+
+
+def _carried(left: Playbook | None, place: Place, chosen: Playbook) -> Place:
+    """The opening steps that both playbooks share and that are done: a second question needs no second greeting."""
+    shared = {(step.id, step.done) for step in left.step if step.id in place.done} if left else set()
+    opened = _settled(chosen, Place(heard=frozenset(step.id for step in chosen.step if (step.id, step.done) in shared)))
+    return replace(opened, heard=opened.done)
 
 
 class Route:
@@ -175,9 +197,9 @@ class Route:
         chosen = self._chosen(call_topics(conversation.turns, self.settings.fade))
         if chosen is not None and chosen is not self.playbook:
             self.playbook = chosen
-            known = self.place.done & {step.id for step in chosen.step}
-            self.place = _settled(chosen, Place(heard=known))
-            for earlier in conversation.turns[-_REPLAYED_TURNS:-1]:
+            first = self.playbook is None or not self.playbook.topics
+            self.place = _carried(self.playbook, self.place, chosen)
+            for earlier in conversation.turns[-_REPLAYED_TURNS:-1] if first else ():
                 self.place = advance(chosen, self.place, earlier, self.settings.hops)
         if self.playbook is None:
             return None

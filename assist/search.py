@@ -94,6 +94,9 @@ class Search:
         self._encode = encode
         self._articles = tuple(knowledge.articles.values())
         self._passages = [passage for index, article in enumerate(self._articles) for passage in _cut(index, article)]
+        self._direct = [
+            next((p.sentences[0] for p in self._passages if p.article == i), "") for i in range(len(self._articles))
+        ]
         self._owner = np.array([passage.article for passage in self._passages], dtype=np.intp)
         texts = [passage.text for passage in self._passages]
         self._vectors = encode(texts) if texts else np.zeros((0, 1), dtype=np.float32)
@@ -119,7 +122,7 @@ class Search:
         for index in sorted(fused, key=lambda i: (-fused[i], -likeness[best[i]])):
             score = float(likeness[best[index]])
             if score >= self.settings.floor and len(hits) < limit:
-                passage, terms = _answer(self._passages[best[index]], stems)
+                passage, terms = _answer(self._direct[index], self._passages[best[index]], stems)
                 article = self._articles[index]
                 shared = {token.stem for token in content(f"{article.title} {' '.join(article.keywords)}")} & stems
                 hits.append(Hit(article, score, fused[index], passage, tuple(sorted(shared | set(terms)))))
@@ -183,8 +186,15 @@ def _cut(index: int, article: Article) -> Iterator[_Passage]:
         yield _Passage(index, head + " ".join(sentences), sentences)
 
 
-def _answer(passage: _Passage, stems: set[str]) -> tuple[str, tuple[str, ...]]:
-    """The sentence that shares most with the query (the first in a tie, which is the direct answer), and what."""
-    shared = [{token.stem for token in content(sentence)} & stems for sentence in passage.sentences]
-    at = max(range(len(shared)), key=lambda i: (len(shared[i]), -i))
-    return passage.sentences[at], tuple(sorted(shared[at]))
+def _answer(direct: str, passage: _Passage, stems: set[str]) -> tuple[str, tuple[str, ...]]:
+    """The sentence that answers, and the stems it shares with the query.
+
+    That is the article's first sentence, unless one of the best passage shares at least two more words with the query.
+    """
+
+    def shared(sentence: str) -> set[str]:
+        return {token.stem for token in content(sentence)} & stems
+
+    best = max(passage.sentences, key=lambda sentence: len(shared(sentence)))
+    chosen = best if len(shared(best)) >= len(shared(direct)) + 2 else direct
+    return chosen, tuple(sorted(shared(chosen)))

@@ -123,7 +123,7 @@ class Segmenter:
     _recent: deque[bool] = field(default_factory=deque)
     _count: int = 0
     _paused_frames: int = 0
-    _checked_at: int = 0
+    _told: bool = False
     _onset_frames: int = field(init=False)
     _pre_roll_frames: int = field(init=False)
     _speculate_frames: int = field(init=False)
@@ -197,8 +197,9 @@ class Segmenter:
             self._last_voiced = len(self._frames)
             self._start_ms = self._next_ms - len(self._frames) * FRAME_MS
             self._paused_frames = 0
+            self._told = False
             recent.clear()
-            signals.append(Began(self.party, self._start_ms))
+            self._tell_began(signals)
         elif len(self._frames) > self._pre_roll_frames:
             self._drop(1)
 
@@ -207,6 +208,7 @@ class Segmenter:
             self._voiced += 1
             self._last_voiced = len(self._frames)
             self._silent = 0
+            self._tell_began(signals)
             if self.state == "pausing":
                 self.state = "speech"
                 self._paused_frames = 0
@@ -229,6 +231,12 @@ class Segmenter:
             return False
         tail = b"".join(list(self._frames)[-25:])
         return self.speech_left(np.frombuffer(tail, dtype=np.int16)) < 0.5
+
+    def _tell_began(self, signals: list[Signal]) -> None:
+        # Not at the first voiced frame: a click would be announced as speech and taken back.
+        if not self._told and self._is_speech():
+            self._told = True
+            signals.append(Began(self.party, self._start_ms))
 
     def _is_speech(self) -> bool:
         return self._voiced * FRAME_MS >= self.endpointing.min_voiced_ms

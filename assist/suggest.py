@@ -58,6 +58,8 @@ class _Card(NamedTuple):
     score: float
     quote: str
     evidence: Evidence
+    key: str
+    """What the cooldown goes by: the same question in two playbooks is one."""
 
 
 class Guide:
@@ -105,15 +107,15 @@ class Guide:
     def _fresh(self, card: _Card, turn: int) -> bool:
         if card.ref in self._refused:
             return False
-        shown = self._shown.get(card.ref)
+        shown = self._shown.get(card.key)
         if shown is None:
             return True
         return turn - shown[0] > self.settings.cooldown_turns or card.score >= shown[1] + self.settings.rise
 
     def _show(self, card: _Card, turn: int) -> Suggestion:
-        self._shown[card.ref] = (turn, card.score)
+        self._shown[card.key] = (turn, card.score)
         self._count += 1
-        kind, ref, title, why, score, quote, evidence = card
+        kind, ref, title, why, score, quote, evidence, _ = card
         return Suggestion(f"s{self._count}", kind, ref, title, why, round(score, 3), quote, evidence.source, evidence)
 
     def _next_action(self, conversation: Conversation, turn: int) -> list[_Card]:
@@ -150,8 +152,8 @@ class Guide:
         score = _SEVERITY_SCORE[rule.severity]
         if rule.suggest:
             action = self._knowledge.actions[rule.suggest]
-            return _Card("action", action.id, action.title, why, score, action.say, evidence)
-        return _Card("alert", rule.id, rule.tell, why, score, evidence.quote, evidence)
+            return _Card("action", action.id, action.title, why, score, action.say, evidence, action.id)
+        return _Card("alert", rule.id, rule.tell, why, score, evidence.quote, evidence, rule.id)
 
     def _step_card(self, step: Step, conversation: Conversation) -> _Card:
         playbook = self._route.playbook
@@ -164,8 +166,8 @@ class Guide:
         evidence = quoted(said, gist(said.text, most_words=_WHY_WORDS), source)
         if step.action:
             action = self._knowledge.actions[step.action]
-            return _Card("action", action.id, action.title, why, _STEP_SCORE, step.say, evidence)
-        return _Card("step", f"{playbook.id}/{step.id}", step.title, why, _STEP_SCORE, step.say, evidence)
+            return _Card("action", action.id, action.title, why, _STEP_SCORE, step.say, evidence, action.id)
+        return _Card("step", f"{playbook.id}/{step.id}", step.title, why, _STEP_SCORE, step.say, evidence, step.say)
 
     def _articles(self, conversation: Conversation) -> list[_Card]:
         """Cards of the articles that answer the newest customer turn; a card held back gives its place to nobody."""
@@ -186,12 +188,12 @@ class Guide:
 
 def _article_card(hit: Hit, said: Transcript) -> _Card:
     source = f"article:{hit.article.id}"
-    evidence = quoted(said, gist(said.text, dict.fromkeys(hit.terms, 3.0), _WHY_WORDS), source)
+    evidence = quoted(said, gist(said.text, hit.terms, _WHY_WORDS), source)
     why = _because(said, hit.terms)
-    return _Card("article", hit.article.id, hit.article.title, why, hit.score, hit.passage, evidence)
+    return _Card("article", hit.article.id, hit.article.title, why, hit.score, hit.passage, evidence, source)
 
 
 def _because(said: Transcript, terms: tuple[str, ...]) -> str:
     """The speaker's own words that matter most (`terms` are stems that matter more), or "" where there are none."""
-    span = gist(said.text, dict.fromkeys(terms, 3.0), _WHY_WORDS)
+    span = gist(said.text, terms, _WHY_WORDS)
     return f"because: “{said.text[span.start : span.end]}”" if span else ""

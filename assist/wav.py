@@ -52,6 +52,27 @@ def render_wav(path: Path, out: Path) -> None:
         raise StoreFailed(f"cannot render {path}: {error}") from error
 
 
+def peaks(path: Path, ms_per_peak: int) -> tuple[tuple[Party, ...], list[list[int]]]:
+    """The parties as channels, and for each the loudest sample of every `ms_per_peak`, 0..255, all of one length.
+
+    Raises StoreFailed.
+    """
+    header = read_header(path)
+    parties = channels(header)
+    step = header.rate_hz * ms_per_peak // 1000
+    found: list[list[int]] = [[] for _ in parties]
+    for item in scan(path):
+        if isinstance(item, Record):
+            loud = np.abs(decode(item.payload, header.encoding).astype(np.int32)) >> 7
+            row = found[parties.index(item.party)]
+            at = np.arange(item.position, item.position + loud.size) // step
+            row.extend([0] * (int(at[-1]) + 1 - len(row)) if loud.size else [])
+            for n in np.unique(at):
+                row[n] = max(row[n], int(loud[at == n].max()))
+    longest = max(map(len, found), default=0)
+    return parties, [row + [0] * (longest - len(row)) for row in found]
+
+
 class _Canvas:
     """Interleaved samples in a file, written in any order through a few blocks in memory."""
 

@@ -1,0 +1,484 @@
+"""One call: an ear that takes audio, a mind that follows what was said, and the ledger of its audio.
+
+It knows no socket and no model; what it needs of the house stands in `Parts`. The ear is synchronous and does
+no I/O; the mind is one task that handles finals in order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+
+from assist import analyse
+from assist.analyse import Analyser
+from assist.audio import FRAME_MS, Leg, Party, Timeline, Utterance
+from assist.conversation import Conversation, Flag, Heard, Transcript, Turn
+from assist.errors import RecogniserFailed, TooFast
+from assist.events import (
+    AnyEvent,
+    CallEnded,
+    CallStarted,
+    Degraded,
+    Dtmf,
+    Faltered,
+    Flagged,
+    Ledger,
+    Missing,
+    Noticed,
+    Paused,
+    Resumed,
+    Skipped,
+    SpeechStarted,
+    Suggested,
+    Transcribed,
+    Withdrawn,
+)
+from assist.flag import Watch
+from assist.hub import Hub, Log
+from assist.keep import Sound
+from assist.metrics import Metrics
+from assist.protocols import Opened
+from assist.segment import Began, Blip, Ended, Segmenter, Signal, WentOn
+from assist.segment import Paused as PausedSpeech
+from assist.suggest import Guidance, Guide, Mark
+from assist.transcribe import Gate, Job
+
+log = logging.getLogger("assist.call")
+
+TICK_S = 0.05
+FIRST_PARTIAL_MS = 600
+THINK_S = 10.0
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What every call shares. `segmenter`, `guide` and `watch` make a new one per party or call."""
+
+    hub: Hub
+    gate: Gate
+    analysers: Mapping[str, Analyser]
+    segmenter: Callable[[Party], Segmenter]
+    guide: Callable[[], Guide]
+    watch: Callable[[], Watch]
+    metrics: Metrics
+    thinkers: Executor
+    burst_s: float = 10.0
+    speed: float = 1.25
+    clock: Callable[[], float] = time.monotonic
+
+
+@dataclass
+class _Side:
+    """One party's leg through the ear."""
+
+    leg: Leg
+    timeline: Timeline[tuple[bytes, bytes]]
+    segmenter: Segmenter
+    bytes_per_ms: float
+    arrived_ms: int = 0
+    lag_ms: int = 0
+    paused_ms: float = 0.0
+    dropped_ms: dict[str, float] = field(default_factory=dict)
+    transcribed_ms: float = 0.0
+    failed_ms: dict[str, float] = field(default_factory=dict)
+    missing_ms: float = 0.0
+    speculative: Job | None = None
+    speculative_shown: bool = False
+    partial: Job | None = None
+    partial_at_ms: int = 0
+
+    def ledger(self) -> Ledger:
+        """The books of this party. `gap_ms` is what no line of it explains."""
+        tally = self.segmenter.tally
+        rest = self.leg.rest_ms
+        held = self.timeline.held_ms
+        received = tally.received * FRAME_MS + rest + held + self.paused_ms + sum(self.dropped_ms.values())
+        skipped = {**self.dropped_ms}
+        for reason, ms in (
+            ("paused", self.paused_ms),
+            ("too_short", float(tally.blip * FRAME_MS)),
+            ("fragment", rest),
+            *self.failed_ms.items(),
+        ):
+            if ms:
+                skipped[reason] = skipped.get(reason, 0.0) + ms
+        silence = float(tally.silence * FRAME_MS)
+        gap = received - self.transcribed_ms - silence - sum(skipped.values())
+        return Ledger(
+            round(received, 3), self.transcribed_ms, silence, skipped, self.missing_ms, round(gap, 3)
+        )
+
+
+class Call:
+    """One live call. Feed it with `hear` and friends from the loop; `run` is its life; `end` asks it to finish."""
+
+    def __init__(self, opened: Opened, log: Log, sound: Sound, parts: Parts) -> None:
+        self.opened = opened
+        self.log = log
+        self.parts = parts
+        self.sound = sound
+        self.anomalies: dict[str, int] = {}
+        self.ledger: dict[str, Ledger] = {}
+        self._conversation = Conversation(opened.call)
+        self._guide = parts.guide()
+        self._watch = parts.watch()
+        self._started = parts.clock()
+        self._paused = False
+        self._level = 0
+        self._reason = ""
+        self._ending = asyncio.Event()
+        self.ended = asyncio.Event()
+        self._backlog: asyncio.Queue[tuple[Utterance, Job] | None] = asyncio.Queue()
+        self._sides: dict[Party, _Side] = {}
+        for party in opened.parties:
+            leg = Leg(opened.encoding, opened.rate_hz)
+            bytes_per_ms = opened.rate_hz * leg.width / 1000
+            self._sides[party] = _Side(leg, Timeline(), parts.segmenter(party), bytes_per_ms)
+
+    @property
+    def now_ms(self) -> int:
+        """Milliseconds since the call was opened."""
+        return int((self.parts.clock() - self._started) * 1000)
+
+    def begin(self, started_at: str) -> None:
+        """Publish the first entry."""
+        opened, recogniser = self.opened, self.parts.gate.recogniser
+        self._publish(
+            CallStarted(
+                started_at=started_at,
+                platform=opened.platform,
+                parties=opened.parties,
+                encoding=opened.encoding,
+                rate_hz=opened.rate_hz,
+                recogniser=recogniser.name,
+                rough=recogniser.rough,
+                metadata=opened.metadata,
+                client_started_at=opened.started_at,
+            )
+        )
+
+    # ---- the ear
+
+    def hear(self, party: Party, payload: bytes) -> None:
+        """Audio of one party, any length. Raises TooFast."""
+        side = self._sides[party]
+        now_ms = self.now_ms
+        length_ms = len(payload) / side.bytes_per_ms
+        if self._paused:
+            side.paused_ms += length_ms
+            return
+        position = side.timeline.position_ms or 0
+        if position + length_ms > self.parts.burst_s * 1000 + self.parts.speed * now_ms + FRAME_MS:
+            raise TooFast(
+                f"{party}: {(position + length_ms) / 1000:.1f} s of audio in {now_ms / 1000:.1f} s; at most "
+                f"{self.parts.burst_s:g} s ahead of {self.parts.speed:g} times real time"
+            )
+        if len(payload) % side.leg.width:
+            self.note("odd_size")
+        side.arrived_ms = now_ms
+        self._take(party, side, side.timeline.push(side.leg.push(payload), now_ms))
+
+    def lost(self, party: Party, length_ms: int) -> None:
+        """The platform says that so much never came."""
+        self._sides[party].timeline.lose(length_ms)
+
+    def dropped(self, party: Party, payload_bytes: int, reason: str) -> None:
+        """Audio came that is not used (a duplicate, a frame that is too late)."""
+        side = self._sides[party]
+        side.dropped_ms[reason] = side.dropped_ms.get(reason, 0.0) + payload_bytes / side.bytes_per_ms
+
+    def note(self, kind: str) -> None:
+        """Count an anomaly."""
+        self.anomalies[kind] = self.anomalies.get(kind, 0) + 1
+        self.parts.metrics.anomalies.labels(kind).inc()
+
+    def key(self, party: Party) -> None:
+        """A key was pressed."""
+        self._publish(Dtmf(party))
+
+    def pause(self, reason: str) -> None:
+        """From here neither kept nor transcribed. What was being said is finished first."""
+        if self._paused:
+            return self.note("second_pause")
+        for party, side in self._sides.items():
+            self._take(party, side, side.timeline.flush(self.now_ms))
+            self._heed(party, side, side.segmenter.finish())
+        self._paused = True
+        self._publish(Paused(reason))
+
+    def resume(self, reason: str) -> None:
+        """Listen again."""
+        if not self._paused:
+            return self.note("resume_without_pause")
+        self._paused = False
+        for side in self._sides.values():
+            side.timeline.skip_to(self.now_ms)
+            side.arrived_ms = self.now_ms
+        self._publish(Resumed(reason))
+
+    def _take(self, party: Party, side: _Side, placed: list[tuple[int, tuple[bytes, bytes]]]) -> None:
+        for start_ms, end_ms in side.timeline.missing:
+            side.missing_ms += end_ms - start_ms
+            self.note("missing")
+            self._publish(Missing(party, start_ms, end_ms))
+        side.timeline.missing.clear()
+        if not placed:
+            return
+        rate_hz, first_ms = self.opened.rate_hz, placed[0][0]
+        end_ms = placed[-1][0] + FRAME_MS
+        raw = placed[0][1][1] if len(placed) == 1 else b"".join(raw for _, (_, raw) in placed)
+        self.sound.add(party, first_ms * rate_hz // 1000, raw, end_ms)
+        side.lag_ms = max(0, self.now_ms - end_ms)
+        for at_ms, (pcm, _) in placed:
+            signals = side.segmenter.push(at_ms, pcm)
+            if signals:
+                self._heed(party, side, signals)
+
+    def _heed(self, party: Party, side: _Side, signals: list[Signal]) -> None:
+        for signal in signals:
+            match signal:
+                case Began():
+                    side.partial_at_ms = signal.start_ms + FIRST_PARTIAL_MS
+                    self._publish(SpeechStarted(party, signal.start_ms))
+                case PausedSpeech():
+                    self._speculate(side, signal.utterance)
+                case WentOn():
+                    self._withdraw(side)
+                case Ended():
+                    self._finalise(side, signal)
+                case Blip():
+                    self._publish(Skipped(party, signal.start_ms, signal.end_ms, "too_short"))
+
+    def _speculate(self, side: _Side, utterance: Utterance) -> None:
+        self._withdraw(side)
+        job = side.speculative = self.parts.gate.submit(utterance)
+
+        def show(_: object) -> None:
+            if side.speculative is job and not job.done.cancelled() and not job.done.exception():
+                side.speculative_shown = True
+                transcript = job.done.result()
+                self._publish(Transcribed(transcript), self._latency(side, utterance, job))
+
+        job.done.add_done_callback(show)
+
+    def _withdraw(self, side: _Side) -> None:
+        job, shown = side.speculative, side.speculative_shown
+        side.speculative, side.speculative_shown = None, False
+        if job:
+            job.cancel()
+            if shown:
+                self._publish(Withdrawn(job.utterance.id))
+
+    def _finalise(self, side: _Side, ended: Ended) -> None:
+        if side.partial:
+            side.partial.cancel()
+            side.partial = None
+        job = side.speculative
+        side.speculative, side.speculative_shown = None, False
+        usable = job and ended.confirmed and not (job.done.done() and (job.done.cancelled() or job.done.exception()))
+        if job and usable:
+            self.parts.gate.promote(job)
+        else:
+            if job:
+                job.cancel()
+            job = self.parts.gate.submit(ended.utterance)
+        self._backlog.put_nowait((ended.utterance, job))
+        side.partial_at_ms = ended.utterance.end_ms + FIRST_PARTIAL_MS
+
+    def _ask_partial(self, party: Party, side: _Side) -> None:
+        every_ms = self.parts.gate.load.partial_ms
+        segmenter = side.segmenter
+        if every_ms is None or segmenter.state != "speech" or (side.partial and not side.partial.done.done()):
+            return
+        position = side.timeline.position_ms or 0
+        if position < side.partial_at_ms or (utterance := segmenter.partial()) is None:
+            return
+        side.partial_at_ms = position + every_ms
+        job = side.partial = self.parts.gate.submit(utterance)
+
+        def show(_: object) -> None:
+            if job.done.cancelled() or job.done.exception() or side.segmenter.utterance_id != utterance.id:
+                return
+            if side.segmenter.state == "speech" and (transcript := job.done.result()).text:
+                self._publish(Transcribed(transcript), self._latency(side, utterance, job))
+
+        job.done.add_done_callback(show)
+
+    # ---- its life
+
+    async def run(self) -> None:
+        """Live until `end` was called and the last final is out. Publishes CallEnded, always."""
+        self.parts.metrics.calls_live.inc()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._mind(), name=f"mind-{self.opened.call}")
+                tasks.create_task(self._tick(), name=f"ear-{self.opened.call}")
+        finally:
+            self._close_books()
+            self.parts.metrics.calls_live.dec()
+            self.ended.set()
+
+    def end(self, reason: str) -> None:
+        """Take no more audio; finish what was said, then end. The first reason stands."""
+        if self._ending.is_set():
+            return
+        self._reason = reason
+        for party, side in self._sides.items():
+            self._take(party, side, side.timeline.flush(self.now_ms))
+            self._heed(party, side, side.segmenter.finish())
+        self._ending.set()
+        self._backlog.put_nowait(None)
+
+    async def _tick(self) -> None:
+        last = self.parts.clock()
+        while not self._ending.is_set():
+            await asyncio.sleep(TICK_S)
+            now = self.parts.clock()
+            stalled = now - last > 3 * TICK_S
+            last = now
+            if self._ending.is_set():
+                return
+            self._tell_load()
+            for party, side in self._sides.items():
+                self._take(party, side, side.timeline.tick(self.now_ms))
+                # After a stall of our own the frames are in the socket, not missing: wait for the next tick.
+                if not stalled and not self._paused and side.segmenter.state != "quiet":
+                    since_ms = self.now_ms - side.arrived_ms
+                    if since_ms >= 3 * FRAME_MS:
+                        self._heed(party, side, side.segmenter.starve(since_ms))
+                self._ask_partial(party, side)
+
+    def _tell_load(self) -> None:
+        load = self.parts.gate.load
+        if load.level != self._level:
+            self._level = load.level
+            self._publish(Degraded(load.level, load.shed))
+
+    # ---- the mind
+
+    async def _mind(self) -> None:
+        while (item := await self._backlog.get()) is not None:
+            utterance, job = item
+            transcript = await self._transcript(utterance, job)
+            if transcript is None:
+                continue
+            side = self._sides[utterance.party]
+            latency = self._latency(side, utterance, job)
+            self._publish(Transcribed(transcript), latency)
+            if transcript.text:
+                await self._understand(Heard(utterance, transcript), latency)
+
+    async def _transcript(self, utterance: Utterance, job: Job) -> Transcript | None:
+        """The final transcript, or None where there is none to be had; the ledger is told either way."""
+        side = self._sides[utterance.party]
+        length_ms = float(utterance.end_ms - utterance.start_ms)
+        try:
+            transcript = await job.done
+        except (RecogniserFailed, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and not job.done.cancelled():
+                raise
+            code = error.code if isinstance(error, RecogniserFailed) else "cancelled"
+            side.failed_ms[code] = side.failed_ms.get(code, 0.0) + length_ms
+            self._falter("recogniser", code, str(error), utterance.id)
+            self._publish(Skipped(utterance.party, utterance.start_ms, utterance.end_ms, code))
+            return None
+        side.transcribed_ms += length_ms
+        return Transcript(
+            utterance.id,
+            utterance.party,
+            utterance.start_ms,
+            utterance.speech_end_ms,
+            transcript.text,
+            transcript.words,
+            transcript.language,
+            "final",
+            transcript.probability,
+        )
+
+    async def _understand(self, heard: Heard, latency: dict[str, float]) -> None:
+        began = self.parts.clock()
+        loop = asyncio.get_running_loop()
+        try:
+            thought = loop.run_in_executor(self.parts.thinkers, self._think, heard)
+            turn, faltered, analyse_ms = await asyncio.wait_for(thought, THINK_S)
+        except TimeoutError:
+            return self._falter("mind", "timeout", f"no answer within {THINK_S:g} s", heard.transcript.utterance)
+        for each in faltered:
+            self._falter(each.part, each.code, each.message, each.utterance)
+        self._conversation = self._conversation.with_turn(turn)
+        waited = {"analyse": round((self.parts.clock() - began) * 1000, 1), "judge": analyse_ms}
+        if turn.findings:
+            total = {**waited, "total": round(latency["final"] + waited["analyse"], 1)}
+            self._publish(Noticed(turn.transcript.utterance, turn.transcript.party, turn.findings), total)
+        try:
+            guided = loop.run_in_executor(self.parts.thinkers, self._advise)
+            guidance, flags = await asyncio.wait_for(guided, THINK_S)
+        except TimeoutError:
+            return self._falter("suggest", "timeout", f"no answer within {THINK_S:g} s", heard.transcript.utterance)
+        except Exception as error:  # guidance reads anybody's knowledge base: the transcript must go on without it
+            return self._falter("suggest", "suggest_failed", repr(error)[:300], heard.transcript.utterance)
+        took_ms = round((self.parts.clock() - began) * 1000, 1)
+        if guidance.suggestions:
+            total = {"suggest": took_ms, "total": round(latency["final"] + took_ms, 1)}
+            self._publish(Suggested(turn.transcript.utterance, tuple(guidance.suggestions)), total)
+        if guidance.moved:
+            self._publish(guidance.moved)
+        for flag in flags:
+            self._publish(Flagged(flag))
+
+    def _think(self, heard: Heard) -> tuple[Turn, tuple[Faltered, ...], float]:
+        began = time.perf_counter()
+        findings, faltered = analyse.run(self.parts.analysers, heard, self._conversation)
+        return Turn(heard.transcript, findings), faltered, round((time.perf_counter() - began) * 1000, 1)
+
+    def _advise(self) -> tuple[Guidance, list[Flag]]:
+        guidance = self._guide.after(self._conversation)
+        return guidance, self._watch.after(self._conversation, self.now_ms)
+
+    def marked(self, ref: str, mark: Mark) -> None:
+        """What the agent did with a suggestion: it need not come again."""
+        self._guide.marked(ref, mark)
+
+    # ---- the books
+
+    def _latency(self, side: _Side, utterance: Utterance, job: Job) -> dict[str, float]:
+        """ms: `queue` and `asr` of the job; `final`: from the arrival of the last voiced frame to now."""
+        since_end = self.now_ms - utterance.speech_end_ms - side.lag_ms
+        return {"queue": round(job.queue_ms, 1), "asr": round(job.asr_ms, 1), "final": float(max(0, since_end))}
+
+    def _falter(self, part: str, code: str, message: str, utterance: str) -> None:
+        log.warning("call %s: %s faltered on %s: %s", self.opened.call, part, utterance, message)
+        self.parts.metrics.faltered.labels(part).inc()
+        self._publish(Faltered(part, code, message, utterance))
+
+    def _close_books(self) -> None:
+        duration_ms = max((side.timeline.position_ms or 0 for side in self._sides.values()), default=0)
+        duration_ms = duration_ms or self.now_ms
+        try:
+            for flag in self._watch.ended(self._conversation, duration_ms):
+                self._publish(Flagged(flag))
+        except Exception as error:  # a rule that fails must not keep the call from ending
+            self._falter("flag", "flag_failed", repr(error)[:300], "")
+        self.ledger = {party: side.ledger() for party, side in self._sides.items()}
+        self._publish(CallEnded(self._reason or "error:internal", duration_ms, dict(self.ledger), dict(self.anomalies)))
+        self.sound.closing = True
+        metrics = self.parts.metrics
+        metrics.calls_ended.labels(self._reason.split(":")[0]).inc()
+        for ledger in self.ledger.values():
+            metrics.audio.labels("transcribed").inc(ledger.transcribed_ms / 1000)
+            metrics.audio.labels("silence").inc(ledger.silence_ms / 1000)
+            metrics.audio.labels("unaccounted").inc(abs(ledger.gap_ms) / 1000)
+            for reason, ms in ledger.skipped_ms.items():
+                metrics.audio.labels(f"skipped_{reason}").inc(ms / 1000)
+
+    def _publish(self, event: AnyEvent, latency_ms: dict[str, float] | None = None) -> None:
+        if latency_ms and isinstance(event, Transcribed | Suggested | Noticed):
+            stages = latency_ms
+            if isinstance(event, Transcribed) and event.transcript.stage != "final":
+                stages = {f"{event.transcript.stage}_{k}": v for k, v in latency_ms.items()}
+            self.parts.metrics.stages(stages)
+        self.parts.hub.publish(self.log, event, self.now_ms, latency_ms)

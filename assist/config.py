@@ -1,0 +1,135 @@
+"""Settings: frozen, from `config.toml`, then from `ASSIST_SECTION_KEY` in the environment. It opens nothing else.
+
+An unknown key is an error that names the nearest known one: a setting that silently does nothing is worse than none.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from assist.errors import ConfigError
+from assist.segment import Endpointing
+
+
+class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The door. `drain_s`: how long live calls may go on after SIGTERM. All sockets are pinged."""
+
+    host: str = "127.0.0.1"
+    port: int = 8765
+    data_dir: str = "data"
+    drain_s: float = 120.0
+    ping_interval_s: float = 20.0
+    ping_timeout_s: float = 20.0
+    frame_ancestors: tuple[str, ...] = ()
+
+
+class Ingest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Limits on what comes in. Audio may run `burst_s` ahead of `speed` times real time."""
+
+    max_message_bytes: int = 65_536
+    max_calls: int = 100
+    hello_timeout_s: float = 10.0
+    idle_timeout_s: float = 60.0
+    burst_s: float = 10.0
+    speed: float = 1.25
+
+
+class RecogniserChoice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`kind` auto: whisper where its weights are found, else the embedded pocketsphinx. `scripted` reads `script`.
+
+    `weights`: a name (whisper-base) or a directory. `window`: fit | full. `workers` 0: one per core.
+    `tokens_per_s` is for benchmarks with random weights only: how many tokens a second the decoder is made to emit.
+    """
+
+    kind: Literal["auto", "whisper", "pocketsphinx", "scripted"] = "auto"
+    weights: str = "whisper-base"
+    window: Literal["fit", "full"] = "fit"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    language: str = "en"
+    workers: int = 0
+    script: str = ""
+    tokens_per_s: float = 0.0
+    partials: bool = True
+
+
+class Mind(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is judged. `stress_parties`: customer only, by default; see the stress card before adding anybody."""
+
+    knowledge_base: str = "knowledge_base"
+    analysers: tuple[str, ...] = ("sentiment", "stress", "topic")
+    stress_parties: tuple[Literal["agent", "customer"], ...] = ("customer",)
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All of it."""
+
+    server: Server = Server()
+    ingest: Ingest = Ingest()
+    recogniser: RecogniserChoice = RecogniserChoice()
+    mind: Mind = Mind()
+    endpointing: Endpointing = Endpointing()
+
+
+def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
+    """Settings from a TOML file (None: defaults) and `ASSIST_*`. Raises ConfigError."""
+    given: dict[str, Any] = {}
+    if path is not None:
+        try:
+            given = tomllib.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ConfigError(f"{path}: no such file") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+            raise ConfigError(f"{path}: {error}") from error
+    _check_names(given, str(path))
+    for name, text in sorted(environ.items()):
+        if name.startswith("ASSIST_"):
+            _put(given, name, text)
+    try:
+        return msgspec.convert(given, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{path or 'settings'}: {error}") from error
+
+
+def _sections() -> dict[str, tuple[str, ...]]:
+    return {
+        section.name: tuple(field.name for field in msgspec.structs.fields(section.type))
+        for section in msgspec.structs.fields(Settings)
+    }
+
+
+def _check_names(given: Mapping[str, Any], where: str) -> None:
+    sections = _sections()
+    for section, content in given.items():
+        if section not in sections:
+            raise ConfigError(f"{where}: unknown section [{section}]{_nearest(section, sections)}")
+        if not isinstance(content, dict):
+            raise ConfigError(f"{where}: {section} must be a section: [{section}]")
+        for key in content:
+            if key not in sections[section]:
+                names = [f"{section}.{known}" for known in sections[section]]
+                raise ConfigError(f"{where}: unknown key {section}.{key}{_nearest(f'{section}.{key}', names)}")
+
+
+def _put(given: dict[str, Any], name: str, text: str) -> None:
+    known = {f"ASSIST_{s}_{k}".upper(): (s, k) for s, keys in _sections().items() for k in keys}
+    if name not in known:
+        raise ConfigError(f"environment: unknown setting {name}{_nearest(name, known)}")
+    section, key = known[name]
+    value: Any = text
+    if text[:1] == "[":
+        try:
+            value = msgspec.json.decode(text)
+        except msgspec.DecodeError as error:
+            raise ConfigError(f"environment: {name}: {error}") from error
+    given.setdefault(section, {})[key] = value
+
+
+def _nearest(name: str, known: Any) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.0)
+    return f"; did you mean {close[0]}?" if close else ""

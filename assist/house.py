@@ -1,0 +1,147 @@
+"""What one running server holds: its calls, its hub, its keeper, its models; and how calls are let in and seen out.
+
+It knows no socket. `server.py` builds it, the gateway uses it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+
+from assist.call import Call, Parts
+from assist.config import Settings
+from assist.errors import Busy, Draining, StoreFailed, UnknownCall
+from assist.events import Marked, Reviewed
+from assist.hub import Hub, Store
+from assist.keep import Keeper, recover
+from assist.knowledge import Knowledge
+from assist.metrics import Metrics
+from assist.protocols import Opened
+from assist.transcribe import Gate
+
+log = logging.getLogger("assist.house")
+
+LAG_TICK_S = 0.1
+
+
+class House:
+    """One server's state. `open` and `close` run on its loop."""
+
+    def __init__(self, settings: Settings, store: Store, knowledge: Knowledge, metrics: Metrics) -> None:
+        self.settings = settings
+        self.store = store
+        self.knowledge = knowledge
+        self.metrics = metrics
+        self.data_dir = Path(settings.server.data_dir)
+        self.keeper = Keeper(store, self.data_dir / "audio", self._kept)
+        self.hub = Hub(store, self.keeper.line)
+        self.calls: dict[str, Call] = {}
+        self.notices: list[str] = []
+        """What /readyz and the pages should say about this server (rough text, a judgement that is missing)."""
+        self.draining = asyncio.Event()
+        self.hurry = asyncio.Event()
+        """Draining, and told again: wait for live calls no longer."""
+        self.thinkers = ThreadPoolExecutor(2, thread_name_prefix="think")
+        self._parts: Parts | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def parts(self) -> Parts:
+        assert self._parts, "open() was not called"
+        return self._parts
+
+    @property
+    def gate(self) -> Gate:
+        return self.parts.gate
+
+    async def open(self, parts: Parts) -> None:
+        """Close what a crash cut off, then start the gate, the keeper and the watch over the loop."""
+        self._parts = parts
+        interrupted = await asyncio.to_thread(recover, self.store, self.keeper.path)
+        if interrupted:
+            log.warning("%d calls were cut off and are closed as interrupted", len(interrupted))
+        self.gate.open()
+        self.keeper.open()
+        self._tasks.append(asyncio.create_task(self._watch_loop(), name="loop-lag"))
+
+    async def close(self) -> None:
+        """End what is live, write everything, stop."""
+        for call in tuple(self.calls.values()):
+            call.end("drained")
+        await asyncio.gather(*(call.ended.wait() for call in tuple(self.calls.values())))
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.gate.close()
+        await self.keeper.close()
+        self.thinkers.shutdown(wait=False, cancel_futures=True)
+        self.gate.recogniser.close()
+        self.store.close()
+
+    def admit(self) -> None:
+        """May another call come in? Raises Draining, Busy."""
+        if self.draining.is_set():
+            raise Draining("the server is shutting down and takes no new calls")
+        if len(self.calls) >= self.settings.ingest.max_calls:
+            raise Busy(f"{len(self.calls)} calls are live, the configured most")
+        if self.gate.load.level >= 3:
+            raise Busy("overloaded: finals wait too long for another call to be taken; try again in 30 s")
+
+    async def open_call(self, opened: Opened) -> Call:
+        """Let a call in; its first entry is on disk on return. Raises Draining, Busy, DuplicateCall, StoreFailed."""
+        self.admit()
+        made = await self.hub.open(opened.call)
+        try:
+            sound = await self.keeper.sound(opened.call, opened.rate_hz, opened.encoding, opened.parties)
+        except StoreFailed:
+            self.hub.forget(opened.call)
+            raise
+        call = Call(opened, made, sound, self.parts)
+        call.begin(datetime.now(UTC).isoformat(timespec="milliseconds"))
+        self.calls[opened.call] = call
+        self.metrics.calls_started.labels(opened.platform).inc()
+        # From here the call is in the store before any of its audio is acknowledged.
+        await self.keeper.flush()
+        return call
+
+    def leave(self, call: Call) -> None:
+        """The call has ended."""
+        self.calls.pop(call.opened.call, None)
+
+    async def empty(self) -> None:
+        """Returns when the last live call has left."""
+        while self.calls:
+            await asyncio.wait([asyncio.create_task(call.ended.wait()) for call in self.calls.values()])
+            await asyncio.sleep(0)  # the socket of an ended call still says goodbye
+
+    async def tell(self, call: str, event: Marked | Reviewed) -> int:
+        """Keep what a person said of a call, live or past. Returns its seq. Raises UnknownCall."""
+        made = await self.hub.log(call)
+        live = self.calls.get(call)
+        if live and isinstance(event, Marked):
+            live.marked(event.ref, event.mark)
+        at_ms = live.now_ms if live else made.lines[-1].entry.at_ms if made.lines else 0
+        return self.hub.publish(made, event, at_ms).seq
+
+    def _kept(self, call: str, seq: int) -> None:
+        self.hub.kept(call, seq)
+
+    async def _watch_loop(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            began = loop.time()
+            await asyncio.sleep(LAG_TICK_S)
+            self.metrics.loop_lag.observe(max(0.0, loop.time() - began - LAG_TICK_S))
+            self.gate.relax()
+            self.metrics.load_level.set(self.gate.load.level)
+            self.metrics.queue.set(self.gate.waiting)
+
+    def journal_of(self, call: str) -> Path:
+        """The journal of a call. Raises UnknownCall where there is none."""
+        path = self.keeper.path(call)
+        if not path.exists():
+            raise UnknownCall(f"no audio for call {call[:128]!r}")
+        return path

@@ -1,0 +1,198 @@
+"""The ingest socket: a dialect's messages into a call, whatever happens to the socket.
+
+A goodbye, a clean close and a reset all end the call once, with its last final delivered. Every error has a name
+on the wire before the close, is counted, and loses nothing that was accepted before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Mapping
+
+import msgspec
+from fastapi import WebSocket, WebSocketDisconnect
+
+from assist.call import Call
+from assist.errors import AssistError, Idle, Oversize
+from assist.house import House
+from assist.protocols import Bye, Dropped, Key, Lost, Odd, Opened, Pause, Protocol, Resume, Said, Sound
+
+log = logging.getLogger("assist.ingest")
+
+ACK_S = 1.0
+LAST_FINALS_S = 60.0
+
+
+class Ingest:
+    """One socket of one platform. `serve` is its life."""
+
+    def __init__(self, socket: WebSocket, protocol: Protocol, house: House) -> None:
+        self.socket = socket
+        self.protocol = protocol
+        self.house = house
+        self.call: Call | None = None
+        self._life: asyncio.Task[None] | None = None
+        self._over = False
+        self._close_code = 1000
+        self._reason = "closed"
+
+    async def serve(self) -> None:
+        """Accept, listen until something ends it, see the call out, close."""
+        await self.socket.accept(self.protocol_name())
+        error: AssistError | None = None
+        listening = asyncio.create_task(self._listen())
+        draining = asyncio.create_task(self._drained())
+        acking = asyncio.create_task(self._ack())
+        try:
+            await asyncio.wait({listening, draining}, return_when=asyncio.FIRST_COMPLETED)
+            if not listening.done():
+                listening.cancel()
+                self._reason, self._close_code = "drained", 1012
+            await listening
+        except asyncio.CancelledError:
+            if not listening.cancelled():
+                raise
+        except WebSocketDisconnect as gone:
+            self._reason, self._over = "closed" if gone.code in (1000, 1001, 1005) else "lost", True
+        except AssistError as named:
+            error = named
+            self._reason, self._close_code = f"error:{named.code}", named.close_code
+        except Exception as unexpected:  # our own bug must end this call in order, and no other
+            log.exception("ingest failed")
+            error = AssistError(f"internal error: {type(unexpected).__name__}")
+            self._reason, self._close_code = "error:internal", 1011
+        finally:
+            draining.cancel()
+            acking.cancel()
+            await asyncio.gather(draining, acking, return_exceptions=True)
+        await self._see_out(error)
+
+    def protocol_name(self) -> str | None:
+        """The first subprotocol asked for is echoed: some platforms fail the handshake otherwise."""
+        asked = self.socket.scope.get("subprotocols") or []
+        return asked[0] if asked else None
+
+    async def _listen(self) -> None:
+        limits = self.house.settings.ingest
+        self.house.admit()
+        loop = asyncio.get_running_loop()
+        waiting_for = f"no hello within {limits.hello_timeout_s:g} s"
+        try:
+            async with asyncio.timeout(limits.hello_timeout_s) as patience:
+                while True:
+                    message = await self._receive(limits.max_message_bytes)
+                    for said in self.protocol.receive(message):
+                        if isinstance(said, Bye):
+                            self._reason = "bye"
+                            return
+                        await self._do(said)
+                    if self.call:
+                        waiting_for = f"nothing for {limits.idle_timeout_s:g} s"
+                        patience.reschedule(loop.time() + limits.idle_timeout_s)
+        except TimeoutError:
+            raise Idle(waiting_for) from None
+
+    async def _receive(self, most_bytes: int) -> str | bytes:
+        message = await self.socket.receive()
+        if message["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect(message.get("code", 1005))
+        data: str | bytes | None = message.get("bytes")
+        if data is None:
+            data = message.get("text") or ""
+        if len(data) > most_bytes:
+            raise Oversize(f"a message of {len(data)} bytes; at most {most_bytes}")
+        return data
+
+    async def _do(self, said: Said) -> None:
+        if isinstance(said, Sound):
+            assert self.call, "a dialect gives audio only after Opened"
+            self.call.hear(said.party, said.payload)
+        elif isinstance(said, Opened):
+            self.call = await self.house.open_call(said)
+            self._life = asyncio.create_task(self.call.run(), name=f"call-{said.call}")
+            for text in self.protocol.welcome():
+                await self.socket.send_text(text)
+        elif self.call:
+            _tell(self.call, said)
+
+    async def _ack(self) -> None:
+        """What is on disk, once a second, to dialects that want to know."""
+        told: object = None
+        while True:
+            await asyncio.sleep(ACK_S)
+            if self.call:
+                state = (self.call.log.kept, dict(self.call.sound.kept_ms))
+                if state != told:
+                    told = state
+                    for text in self.protocol.ack(*state):
+                        await self.socket.send_text(text)
+
+    async def _drained(self) -> None:
+        """Returns when the server will wait for this call no longer."""
+        await self.house.draining.wait()
+        if self.call:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.house.hurry.wait(), self.house.settings.server.drain_s)
+
+    async def _see_out(self, error: AssistError | None) -> None:
+        if error:
+            self.house.metrics.errors.labels(error.code).inc()
+            log.info("ingest: %s: %s", error.code, error)
+        call = self.call
+        if call:
+            if self._reason != "error:internal":
+                for said in self.protocol.flush():
+                    _tell(call, said)
+            call.end(self._reason)
+        if error:
+            await self._send(msgspec.json.encode({"type": "error", "code": error.code, "message": str(error)}).decode())
+        if call and self._life:
+            # The call outlives its socket until its last final is out; nobody else waits for it.
+            await asyncio.wait({self._life}, timeout=LAST_FINALS_S)
+            if not self._life.done():
+                self._life.cancel()
+            outcome = (await asyncio.gather(self._life, return_exceptions=True))[0]
+            if isinstance(outcome, BaseException):
+                log.error("call %s ended badly", call.opened.call, exc_info=outcome)
+            self.house.leave(call)
+            await self.house.keeper.flush()
+            for text in (
+                *self.protocol.ack(call.log.kept, dict(call.sound.kept_ms)),
+                *self.protocol.farewell(self._reason, call.ledger),
+            ):
+                await self._send(text)
+        if not self._over:
+            with contextlib.suppress(RuntimeError, WebSocketDisconnect):
+                await self.socket.close(self._close_code, (error.code if error else self._reason)[:120])
+
+    async def _send(self, text: str) -> None:
+        if not self._over:
+            try:
+                await self.socket.send_text(text)
+            except (RuntimeError, WebSocketDisconnect):
+                self._over = True
+
+
+def _tell(call: Call, said: Said) -> None:
+    match said:
+        case Sound():
+            call.hear(said.party, said.payload)
+        case Lost():
+            call.lost(said.party, said.length_ms)
+        case Dropped():
+            call.dropped(said.party, said.payload_bytes, said.reason)
+        case Odd():
+            call.note(said.kind)
+        case Pause():
+            call.pause(said.reason)
+        case Resume():
+            call.resume(said.reason)
+        case Key():
+            call.key(said.party)
+        case _:
+            pass
+
+
+Dialects = Mapping[str, Callable[[], Protocol]]

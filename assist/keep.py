@@ -1,0 +1,194 @@
+"""The write-behind: one thread that follows the live logs into the store and the audio into its journals.
+
+The event loop never waits for a disk. What a crash can lose is what was not yet handed over: see DESIGN.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from assist.audio import Encoding, Party
+from assist.errors import StoreFailed, UnknownCall
+from assist.events import CallEnded, Ledger, Line, Transcribed
+from assist.hub import Log, Store
+from assist.journal import Journal, Record, measure, repair
+
+log = logging.getLogger("assist.keep")
+
+FLUSH_S = 0.05
+SYNC_S = 1.0
+MOST_LINES = 200_000
+
+Pending = list[tuple[Party, int, bytes, int]]
+"""Party, first sample's position, payload, end in ms; in order of arrival."""
+
+
+class Sound:
+    """The journal of one live call, as the loop sees it: `add` is memory only; `kept_ms` is what the disk has."""
+
+    def __init__(self, path: Path, parties: tuple[Party, ...]) -> None:
+        self.path = path
+        self.parties = parties
+        self.kept_ms: dict[str, int] = dict.fromkeys(parties, 0)
+        self.pending: Pending = []
+        self.journal: Journal | None = None
+        self.closing = False
+
+    def add(self, party: Party, position: int, payload: bytes, end_ms: int) -> None:
+        """`payload` in the leg's encoding, at sample `position` of the call's clock; it ends at `end_ms`."""
+        self.pending.append((party, position, payload, end_ms))
+
+
+class Keeper:
+    """Batches lines and audio to disk every 50 ms, audio synced once a second and at the end of a call.
+
+    A store that refuses is tried again with growing pauses while lines wait in memory (at most `MOST_LINES`);
+    `failing` says why, for /readyz and the metrics.
+    """
+
+    def __init__(self, store: Store, audio_dir: Path, on_kept: Callable[[str, int], None]) -> None:
+        self._store = store
+        self._audio_dir = audio_dir
+        self._on_kept = on_kept
+        self._lines: list[Line] = []
+        self._sounds: list[Sound] = []
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="keep")
+        self._task: asyncio.Task[None] | None = None
+        self._synced = time.monotonic()
+        self.failing = ""
+
+    def line(self, made: Line) -> None:
+        """Keep this line soon."""
+        if len(self._lines) >= MOST_LINES:
+            raise StoreFailed(f"the store has refused for so long that {MOST_LINES} lines wait: {self.failing}")
+        self._lines.append(made)
+
+    def path(self, call: str) -> Path:
+        """Where a call's journal is. Ids are anybody's text, so the name is their hex."""
+        return self._audio_dir / f"{call.encode().hex()}.journal"
+
+    async def sound(self, call: str, rate_hz: int, encoding: Encoding, parties: tuple[Party, ...]) -> Sound:
+        """A new journal. Raises StoreFailed."""
+        sound = Sound(self.path(call), parties)
+
+        def create() -> Journal:
+            sound.path.parent.mkdir(parents=True, exist_ok=True)
+            return Journal.create(sound.path, call, rate_hz, encoding, parties)
+
+        sound.journal = await asyncio.get_running_loop().run_in_executor(self._thread, create)
+        self._sounds.append(sound)
+        return sound
+
+    def open(self) -> None:
+        """Start following, on the running loop."""
+        self._task = asyncio.create_task(self._follow(), name="keep")
+
+    async def close(self) -> None:
+        """Write what is left, sync, stop."""
+        if self._task:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self.flush(last=True)
+        self._thread.shutdown()
+
+    async def flush(self, *, last: bool = False) -> None:
+        """Write everything handed over so far. Failures are kept in `failing`, and the lines for the next try."""
+        lines, self._lines = self._lines, []
+        batches = []
+        for sound in self._sounds:
+            batches.append((sound, sound.pending))
+            sound.pending = []
+        sync = last or time.monotonic() - self._synced >= SYNC_S
+        loop = asyncio.get_running_loop()
+        refused, audio_refused = await loop.run_in_executor(self._thread, self._write, lines, batches, sync)
+        if (refused or audio_refused) not in ("", self.failing):
+            log.error("the disk refuses: %s", refused or audio_refused)
+        self.failing = refused or audio_refused
+        if refused:
+            self._lines = lines + self._lines  # in front of what came meanwhile; append is idempotent
+        else:
+            for made in lines:
+                self._on_kept(made.entry.call, made.entry.seq)
+        self._sounds = [sound for sound in self._sounds if sound.journal is not None]
+
+    async def _follow(self) -> None:
+        pause_s = FLUSH_S
+        while True:
+            await asyncio.sleep(pause_s)
+            if self._lines or any(sound.pending or sound.closing for sound in self._sounds):
+                # Shielded, so that closing down cannot cut a batch in two.
+                await asyncio.shield(asyncio.ensure_future(self.flush()))
+            pause_s = min(5.0, pause_s * 2) if self.failing else FLUSH_S
+
+    def _write(self, lines: list[Line], batches: list[tuple[Sound, Pending]], sync: bool) -> tuple[str, str]:
+        """In the one writer thread: what the store said, what the journals said; "" where all went well."""
+        refused = audio_refused = ""
+        for sound, pending in batches:
+            try:
+                self._write_sound(sound, pending, sync)
+            except StoreFailed as error:
+                # The journal has cut itself back to its last whole record; this batch waits for the next try.
+                sound.pending = pending + sound.pending
+                audio_refused = str(error)
+        if sync:
+            self._synced = time.monotonic()
+        try:
+            if lines:
+                self._store.append(lines)
+        except StoreFailed as error:
+            refused = str(error)
+        return refused, audio_refused
+
+    def _write_sound(self, sound: Sound, pending: Pending, sync: bool) -> None:
+        journal = sound.journal
+        if journal is None:
+            return
+        if pending:
+            journal.append([Record(party, position, payload) for party, position, payload, _ in pending])
+            for party, _, _, end_ms in pending:
+                sound.kept_ms[party] = end_ms
+        done = sound.closing and not sound.pending
+        if sync or done:
+            journal.sync()
+        if done:
+            journal.close()
+            sound.journal = None
+
+
+def recover(store: Store, keeper_path: Callable[[str], Path]) -> list[str]:
+    """Close every call that a crash cut off as `interrupted`. Returns their ids. Run before the door opens."""
+    closed = []
+    for call in store.unfinished():
+        try:
+            past = Log(call, store.read(call))
+        except UnknownCall:
+            continue
+        path = keeper_path(call)
+        received: dict[Party, float] = {}
+        duration = max((made.entry.at_ms for made in past.lines), default=0)
+        if path.exists():
+            repair(path)
+            measured = measure(path)
+            received, duration = measured.audio_ms, max(duration, measured.duration_ms)
+        ledger: dict[str, Ledger] = {party: _cut_off(party, ms, past.lines) for party, ms in received.items()}
+        store.append([past.add(CallEnded("interrupted", duration, ledger, {}), duration)])
+        closed.append(call)
+    return closed
+
+
+def _cut_off(party: str, received_ms: float, lines: list[Line]) -> Ledger:
+    finals = {
+        made.entry.event.transcript.utterance: made.entry.event.transcript
+        for made in lines
+        if isinstance(made.entry.event, Transcribed)
+        and made.entry.event.transcript.stage == "final"
+        and made.entry.event.transcript.party == party
+    }
+    transcribed = min(received_ms, float(sum(t.end_ms - t.start_ms for t in finals.values())))
+    # What was silence and what was speech not yet recognised died with the process; both stand as interrupted.
+    return Ledger(received_ms, transcribed, 0.0, {"interrupted": received_ms - transcribed}, 0.0, 0.0)

@@ -1,0 +1,211 @@
+"""The door: config, models, sockets, signals. The only file that names concrete classes.
+
+    python server.py [--config config.toml]        then ASSIST_SECTION_KEY=... in the environment
+
+SIGTERM drains: new calls are refused, live ones may end by themselves for `server.drain_s`, the last finals are
+delivered, exit status 0. A second signal ends the wait.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI
+
+from assist.analyse import Analyser
+from assist.call import Parts
+from assist.config import Settings, load
+from assist.errors import AssistError, ConfigError, ModelMissing
+from assist.flag import Watch
+from assist.gateway import build
+from assist.house import House
+from assist.ingest import Dialects
+from assist.knowledge import Encoder, Knowledge
+from assist.metrics import Metrics
+from assist.protocols.plain import Plain
+from assist.protocols.twilio import Twilio
+from assist.search import Search
+from assist.segment import Segmenter
+from assist.stores.sqlite import Sqlite
+from assist.suggest import Guide
+from assist.transcribe import Gate, Recogniser
+
+log = logging.getLogger("assist")
+
+DIALECTS: Dialects = {"plain": Plain, "twilio": Twilio}
+
+
+def recogniser(settings: Settings, notices: list[str]) -> Recogniser:
+    """The recogniser the settings ask for; `auto` takes Whisper where its weights are, else the embedded one."""
+    choice = settings.recogniser
+    if choice.kind == "scripted":
+        from models import scripted
+
+        return scripted.load(choice.script)
+    if choice.kind in ("auto", "whisper"):
+        from models import whisper
+
+        try:
+            return whisper.load(
+                choice.weights,
+                window=choice.window,
+                device=choice.device,
+                workers=choice.workers,
+                language=None if choice.language == "auto" else choice.language,
+                random_tokens_per_s=choice.tokens_per_s or None,
+            )
+        except ModelMissing as error:
+            if choice.kind == "whisper":
+                raise
+            notices.append(
+                f"No weights for {choice.weights}: the embedded recogniser listens and its text is rough. "
+                f"`python -m models fetch {choice.weights}` brings better text."
+            )
+            log.warning("%s", error)
+    from models import pocketsphinx
+
+    return pocketsphinx.load(workers=choice.workers)
+
+
+def judgements(
+    settings: Settings, knowledge: Knowledge, encode: Encoder, notices: list[str]
+) -> dict[str, Analyser]:
+    """The analysers asked for. One whose model is missing is left out, and /readyz says so."""
+    from models import sentiment, stress, topic
+
+    registry = {
+        "sentiment": lambda: sentiment.load(encode),
+        "stress": lambda: stress.load(parties=settings.mind.stress_parties),
+        "topic": lambda: topic.load(encode, tuple(knowledge.topics.values())),
+    }
+    found: dict[str, Analyser] = {}
+    for name in settings.mind.analysers:
+        if name not in registry:
+            raise ConfigError(f"mind.analysers: unknown analyser {name!r}: {', '.join(registry)}")
+        try:
+            found[name] = registry[name]()
+        except ModelMissing as error:
+            notices.append(f"No {name}: {error}")
+            log.error("%s is left out: %s", name, error)
+    return found
+
+
+def prepare(settings: Settings) -> tuple[House, Parts]:
+    """Everything that is slow or may fail, before the door opens. Raises AssistError."""
+    from models import encoder, silero, webrtc
+
+    knowledge = Knowledge.load(settings.mind.knowledge_base)
+    data_dir = Path(settings.server.data_dir)
+    data_dir.mkdir(parents=True, exist_ok=True)
+    metrics = Metrics()
+    house = House(settings, Sqlite(data_dir / "assist.db"), knowledge, metrics)
+    listens = recogniser(settings, house.notices)
+    listens.warm()
+    log.info("recogniser: %s%s", listens.name, " (rough text)" if listens.rough else "")
+    encode = encoder.load()
+    speech_left = silero.load()
+    search = Search(knowledge, encode)
+    parts = Parts(
+        hub=house.hub,
+        gate=Gate(listens, partials=settings.recogniser.partials),
+        analysers=judgements(settings, knowledge, encode, house.notices),
+        segmenter=lambda party: Segmenter(party, webrtc.load(), speech_left, settings.endpointing),
+        guide=partial(Guide, knowledge, search),
+        watch=partial(Watch, knowledge),
+        metrics=metrics,
+        thinkers=house.thinkers,
+        burst_s=settings.ingest.burst_s,
+        speed=settings.ingest.speed,
+    )
+    return house, parts
+
+
+class Door(uvicorn.Server):
+    """uvicorn, but signals are ours: by itself it closes every socket at once with 1012."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve(settings: Settings) -> None:
+    """Open the door and keep it open until told to leave."""
+    house, parts = await asyncio.to_thread(prepare, settings)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await house.open(parts)
+        # Models and knowledge stay for good: keep them out of the collector's way, which would stop the loop.
+        gc.collect()
+        gc.freeze()
+        yield
+        await house.close()
+
+    server = settings.server
+    config = uvicorn.Config(
+        build(house, DIALECTS, lifespan),
+        host=server.host,
+        port=server.port,
+        ws="websockets-sansio",
+        # Beyond this the library hangs up with a bare 1009; up to it we answer by name at `max_message_bytes`.
+        ws_max_size=4 * settings.ingest.max_message_bytes,
+        ws_per_message_deflate=False,
+        ws_ping_interval=server.ping_interval_s,
+        ws_ping_timeout=server.ping_timeout_s,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=5,
+    )
+    door = Door(config)
+    leaving: set[asyncio.Task[None]] = set()
+
+    def leave() -> None:
+        if house.draining.is_set():
+            house.hurry.set()
+            return
+        task = asyncio.create_task(_drain(house, door))
+        leaving.add(task)
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, leave)
+    await door.serve()
+
+
+async def _drain(house: House, door: uvicorn.Server) -> None:
+    log.info("draining: %d live calls", len(house.calls))
+    house.draining.set()
+    await house.empty()
+    await house.keeper.flush()
+    door.should_exit = True
+
+
+def main() -> int:
+    """Exit 0 after a drain, 2 where the settings, the knowledge base or the weights are wrong."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", type=Path, default=None, help="default: config.toml here, if there is one")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    path = arguments.config or (Path("config.toml") if Path("config.toml").exists() else None)
+    try:
+        settings = load(path, os.environ)
+        asyncio.run(serve(settings))
+    except AssistError as error:
+        print(f"{error.code}: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
