@@ -13,6 +13,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -25,21 +26,25 @@ from assist.phrase import content
 _BLOCK: Final = re.compile(r"\n\s*\n")
 _LIST_MARK: Final = re.compile(r"^\s*(?:[-*]|\d+[.)])\s+")
 _SENTENCE: Final = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9“\"'])")
+_NEAREST: Final = 3
 _BM25: Final = "bm25(article, 0.0, 4.0, 3.0, 1.0)"  # id (not indexed), title, keywords, body
 
 
 @dataclass(frozen=True, slots=True)
 class SearchSettings:
-    """`floor`: cosine below which an article is not worth showing (measured, see tests/test_guidance_figures.py).
+    """`floor`: likeness to the whole query below which an article is not worth showing; `newest`: the same for the
+    newest turn alone, so that small talk in a call about something shows nothing.
 
-    `k` and `depth`: constant of the fusion and length of each ranking. `dense`, `lexical`: weights of the rankings.
+    `k`, `depth`: constant of the fusion and length of its rankings.
+    `lexical`: weight of the words against the meaning, which weighs 1. Defaults as measured on tests/queries.toml:
+    callers paraphrase, so words weigh little, yet they find the exact names that meaning blurs.
     """
 
-    floor: float = 0.4
+    floor: float = 0.32
+    newest: float = 0.24
     k: int = 10
     depth: int = 20
-    dense: float = 1.0
-    lexical: float = 1.0
+    lexical: float = 0.25
 
 
 class Said(NamedTuple):
@@ -50,7 +55,7 @@ class Said(NamedTuple):
 
 
 class Hit(NamedTuple):
-    """An article that may answer. `score`: cosine of its best passage to the query, 0..1, on which the floor acts.
+    """An article that may answer. `score`: likeness to the query, about 0..1, on which the floor acts.
 
     `fused` orders the hits: 1 where it leads both rankings. `passage` is the sentence that answers, `terms` the
     stems it shares with the query.
@@ -64,7 +69,6 @@ class Hit(NamedTuple):
 
 
 class _Passage(NamedTuple):
-    article: int
     text: str
     sentences: tuple[str, ...]
 
@@ -85,21 +89,33 @@ def paragraphs(body: str) -> Iterator[tuple[str, tuple[str, ...]]]:
         yield heading, items
 
 
+class Likeness(NamedTuple):
+    """Mean of three cosines for each article, shape (articles,), and the index of the best passage of each.
+
+    The cosines: its best passage, its title with keywords, and its topic (the three nearest spoken examples).
+    """
+
+    score: NDArray[np.float32]
+    passage: NDArray[np.intp]
+
+
 class Search:
     """Thread-safe: one lock around the index of words, everything else is read only."""
 
     def __init__(self, knowledge: Knowledge, encode: Encoder, settings: SearchSettings | None = None) -> None:
-        """Builds both indexes; encodes every passage once."""
+        """Builds both indexes; encodes every passage, title and topic example once."""
         self.settings = settings or SearchSettings()
         self._encode = encode
-        self._articles = tuple(knowledge.articles.values())
-        self._passages = [passage for index, article in enumerate(self._articles) for passage in _cut(index, article)]
-        self._direct = [
-            next((p.sentences[0] for p in self._passages if p.article == i), "") for i in range(len(self._articles))
-        ]
-        self._owner = np.array([passage.article for passage in self._passages], dtype=np.intp)
-        texts = [passage.text for passage in self._passages]
-        self._vectors = encode(texts) if texts else np.zeros((0, 1), dtype=np.float32)
+        self._articles = articles = tuple(knowledge.articles.values())
+        self._passages = [list(_cut(article)) for article in articles]
+        flat = [passage.text for passages in self._passages for passage in passages]
+        self._starts = np.cumsum([0, *(len(passages) for passages in self._passages)])
+        topics = list(knowledge.topics)
+        self._has_topic = np.array([[topic in article.topics for topic in topics] for article in articles], dtype=bool)
+        if articles:
+            self._vectors = encode(flat)
+            self._heads = encode([f"{article.title}. {', '.join(article.keywords)}" for article in articles])
+            self._examples = [encode([*topic.examples, topic.description]) for topic in knowledge.topics.values()]
         self._lock = threading.Lock()
         self._words = sqlite3.connect(":memory:", check_same_thread=False)
         self._words.execute(
@@ -107,37 +123,44 @@ class Search:
         )
         self._words.executemany(
             "INSERT INTO article VALUES (?, ?, ?, ?)",
-            [(i, a.title, " ".join(a.keywords), a.body) for i, a in enumerate(self._articles)],
+            [(i, article.title, " ".join(article.keywords), article.body) for i, article in enumerate(articles)],
         )
 
     def __call__(self, query: Sequence[Said], limit: int = 3) -> list[Hit]:
-        """The articles above the floor for the turns of `query`, best first, at most `limit`."""
-        if not self._articles:
-            return []
+        """The articles above both floors for the turns of `query` (newest first), best first, at most `limit`."""
         likeness = self.dense(query)
-        best = self._best_passages(likeness)
-        fused = self.fused(query, likeness)
+        newest = self.dense(query[:1])
+        if likeness is None or newest is None:
+            return []
+        scores = self.fused(query, likeness)
+        ranked = sorted(scores, key=lambda index: (-scores[index], -likeness.score[index]))
+        near = (likeness.score >= self.settings.floor) & (newest.score >= self.settings.newest)
+        kept = [index for index in ranked if near[index]][:limit]
         stems = {token.stem for said in query for token in content(said.text)}
-        hits: list[Hit] = []
-        for index in sorted(fused, key=lambda i: (-fused[i], -likeness[best[i]])):
-            score = float(likeness[best[index]])
-            if score >= self.settings.floor and len(hits) < limit:
-                passage, terms = _answer(self._direct[index], self._passages[best[index]], stems)
-                article = self._articles[index]
-                shared = {token.stem for token in content(f"{article.title} {' '.join(article.keywords)}")} & stems
-                hits.append(Hit(article, score, fused[index], passage, tuple(sorted(shared | set(terms)))))
-        return hits
+        return [self._hit(index, likeness, scores[index], stems) for index in kept]
 
-    def dense(self, query: Sequence[Said]) -> NDArray[np.float32]:
-        """Cosine of every passage to the weighted sum of the turns' vectors, shape (passages,)."""
+    def _hit(self, index: int, likeness: Likeness, fused: float, stems: set[str]) -> Hit:
+        article, passages = self._articles[index], self._passages[index]
+        sentence, shared = _answer(passages[0].sentences[0], passages[likeness.passage[index]], stems)
+        shared |= {token.stem for token in content(f"{article.title} {' '.join(article.keywords)}")} & stems
+        return Hit(article, float(likeness.score[index]), fused, sentence, tuple(sorted(shared)))
+
+    def dense(self, query: Sequence[Said]) -> Likeness | None:
+        """Likeness of every article to the weighted sum of the turns' vectors; None where there is nothing to compare.
+
+        Each turn is encoded by itself, so that only a new one costs anything.
+        """
         said = [turn for turn in query if turn.text.strip() and turn.weight > 0]
-        if not said or not self._passages:
-            return np.zeros(len(self._passages), dtype=np.float32)
-        weights = np.array([turn.weight for turn in said], dtype=np.float32)
-        summed = weights @ self._encode([turn.text for turn in said])
-        length = float(np.linalg.norm(summed))
-        cosines: NDArray[np.float32] = self._vectors @ (summed / length if length else summed)
-        return cosines
+        if not said or not self._articles:
+            return None
+        summed = np.array([turn.weight for turn in said], dtype=np.float32) @ self._encode([turn.text for turn in said])
+        vector = summed / max(float(np.linalg.norm(summed)), 1e-9)
+        cosines = self._vectors @ vector
+        best = np.array([np.argmax(cosines[a:b]) for a, b in pairwise(self._starts)], dtype=np.intp)
+        near = np.array([np.sort(examples @ vector)[-_NEAREST:].mean() for examples in self._examples])
+        topic = np.where(self._has_topic, near, -1.0).max(axis=1)
+        score = (cosines[self._starts[:-1] + best] + self._heads @ vector + topic) / 3
+        return Likeness(score.astype(np.float32), best)
 
     def lexical(self, query: Sequence[Said]) -> list[int]:
         """Indexes of articles by the weighted sum of each turn's BM25, best first."""
@@ -157,36 +180,24 @@ class Search:
                 scores[index] = scores.get(index, 0.0) - said.weight * rank
         return sorted(scores, key=lambda index: (-scores[index], index))[: self.settings.depth]
 
-    def fused(self, query: Sequence[Said], likeness: NDArray[np.float32]) -> dict[int, float]:
+    def fused(self, query: Sequence[Said], likeness: Likeness) -> dict[int, float]:
         """Reciprocal rank fusion of both rankings: article index to 0..1."""
-        k, depth = self.settings.k, self.settings.depth
-        order: dict[int, None] = {}
-        for passage in np.argsort(-likeness, kind="stable"):
-            order.setdefault(int(self._owner[passage]), None)
-            if len(order) >= depth:
-                break
-        scores: dict[int, float] = {}
-        rankings = ((list(order), self.settings.dense), (self.lexical(query), self.settings.lexical))
-        for ranking, weight in rankings:
-            for rank, index in enumerate(ranking, 1):
-                scores[index] = scores.get(index, 0.0) + weight / (k + rank)
-        most = (self.settings.dense + self.settings.lexical) / (k + 1)
+        k, weight = self.settings.k, self.settings.lexical
+        meaning = np.argsort(-likeness.score, kind="stable")[: self.settings.depth]
+        scores = {int(index): 1 / (k + rank) for rank, index in enumerate(meaning, 1)}
+        for rank, index in enumerate(self.lexical(query) if weight > 0 else (), 1):
+            scores[index] = scores.get(index, 0.0) + weight / (k + rank)
+        most = (1 + weight) / (k + 1)
         return {index: score / most for index, score in scores.items()}
 
-    def _best_passages(self, likeness: NDArray[np.float32]) -> dict[int, int]:
-        best: dict[int, int] = {}
-        for passage in np.argsort(-likeness, kind="stable"):
-            best.setdefault(int(self._owner[passage]), int(passage))
-        return best
 
-
-def _cut(index: int, article: Article) -> Iterator[_Passage]:
+def _cut(article: Article) -> Iterator[_Passage]:
     for heading, sentences in paragraphs(article.body):
         head = f"{article.title}. {heading}. " if heading else f"{article.title}. "
-        yield _Passage(index, head + " ".join(sentences), sentences)
+        yield _Passage(head + " ".join(sentences), sentences)
 
 
-def _answer(direct: str, passage: _Passage, stems: set[str]) -> tuple[str, tuple[str, ...]]:
+def _answer(direct: str, passage: _Passage, stems: set[str]) -> tuple[str, set[str]]:
     """The sentence that answers, and the stems it shares with the query.
 
     That is the article's first sentence, unless one of the best passage shares at least two more words with the query.
@@ -197,4 +208,4 @@ def _answer(direct: str, passage: _Passage, stems: set[str]) -> tuple[str, tuple
 
     best = max(passage.sentences, key=lambda sentence: len(shared(sentence)))
     chosen = best if len(shared(best)) >= len(shared(direct)) + 2 else direct
-    return chosen, tuple(sorted(shared(chosen)))
+    return chosen, shared(chosen)

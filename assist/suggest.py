@@ -38,7 +38,7 @@ class GuideSettings:
     cooldown_turns: int = 8
     rise: float = 0.15
     context_turns: int = 3
-    context: float = 0.4
+    context: float = 0.6
     agent: float = 0.5
     telling: int = 2
 
