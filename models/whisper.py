@@ -21,7 +21,6 @@ from typing import Any, Final, Literal, NamedTuple
 import ctranslate2
 import numpy as np
 import tokenizers
-from faster_whisper.feature_extractor import FeatureExtractor
 from faster_whisper.tokenizer import _LANGUAGE_CODES, Tokenizer
 from faster_whisper.transcribe import get_suppressed_tokens
 from numpy.typing import NDArray
@@ -31,14 +30,13 @@ from assist.conversation import Transcript, Word
 from assist.errors import ConfigError, ModelMissing, RecogniserFailed
 from models.fetch import SOURCES, find
 from models.guard import Decoded, fault, loop
+from models.mel import FRAMES_PER_S, filters, log_mel
 
 Window = Literal["fit", "full"]
 
 BUCKETS_S: Final = (10, 15, 20, 30)
 MARGIN_S: Final = 2
 LONGEST_S: Final = BUCKETS_S[-1] - MARGIN_S
-FRAMES_PER_S: Final = 100
-FRAME_SAMPLES: Final = RATE_HZ // FRAMES_PER_S
 ALIGN_MS: Final = 20  # one encoder position
 MAX_TOKENS: Final = 224  # CTranslate2 gives text half of the decoder's 448 positions
 DOUBTED: Final = 0.1  # the most that text may claim after the guard has rejected it twice
@@ -76,7 +74,7 @@ class Whisper:
         self._options = options
         self._language = options.language if model.is_multilingual else "en"
         self._random_tokens_per_s = options.random_tokens_per_s
-        self._mels = FeatureExtractor(feature_size=model.n_mels)
+        self._bands = filters(model.n_mels)
         english = self._speaking("en")
         self._suppressed = [*get_suppressed_tokens(english, [-1])]
         if self._random_tokens_per_s is not None:
@@ -121,7 +119,7 @@ class Whisper:
         buckets = BUCKETS_S if self._options.window == "fit" else BUCKETS_S[-1:]
 
         def once(seconds: int) -> None:
-            features = self._features(noise[: (seconds - MARGIN_S) * RATE_HZ], seconds)
+            features = log_mel(noise[: (seconds - MARGIN_S) * RATE_HZ], seconds, self._bands)
             self._decode(self._encode(features), self._speaking("en"), seconds=1)
 
         with ThreadPoolExecutor(self.workers) as pool:
@@ -135,30 +133,20 @@ class Whisper:
     def _hear(self, samples: Samples, firm: bool) -> Heard:
         seconds = len(samples) / RATE_HZ
         window_s = BUCKETS_S[-1] if self._options.window == "full" else fitted_s(seconds)
-        encoded = self._encode(self._features(samples, window_s))
+        encoded = self._encode(log_mel(samples, window_s, self._bands))
         language = self._language or _detected(self._model.detect_language(encoded))
         speaking = self._speaking(language)
         decoded = self._decode(encoded, speaking, seconds)
         if self._random_tokens_per_s is None and (why := fault(decoded)):
             # At 30 s already, greedy decoding would only say the same again.
             if firm and window_s < BUCKETS_S[-1]:
-                encoded = self._encode(self._features(samples, BUCKETS_S[-1]))
+                encoded = self._encode(log_mel(samples, BUCKETS_S[-1], self._bands))
                 decoded = self._decode(encoded, speaking, seconds)
                 why = fault(decoded)
             if why:
                 decoded = self._doubted(decoded, why, speaking)
         words = self._aligned(encoded, decoded, speaking) if self._options.word_times and firm else ()
         return Heard(decoded, language, words)
-
-    def _features(self, samples: Samples, window_s: int) -> NDArray[np.float32]:
-        """Log-mel of the samples padded with silence to `window_s`, shape (n_mels, 100 * window_s)."""
-        frames = window_s * FRAMES_PER_S
-        # The frames of silence are all the same, so only one second of it is computed and the rest copied.
-        padded = np.zeros(min(len(samples) + RATE_HZ, frames * FRAME_SAMPLES), dtype=np.float32)
-        padded[: len(samples)] = samples / np.float32(32768)
-        mel = self._mels(padded[: len(padded) // FRAME_SAMPLES * FRAME_SAMPLES], padding=0)
-        silence = np.repeat(mel[:, -2:-1], frames - mel.shape[1], axis=1)
-        return np.concatenate((mel, silence), axis=1, dtype=np.float32)
 
     def _encode(self, features: NDArray[np.float32]) -> Any:
         # CTranslate2 takes (1, n_mels, frames) for encoded already where frames / 2 == n_mels, and encodes it twice.
