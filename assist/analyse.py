@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -28,7 +29,10 @@ def run(
     faltered: list[Faltered] = []
     for name, analyse in analysers.items():
         try:
-            findings += analyse(heard, so_far)
+            found = analyse(heard, so_far)
+            if not all(math.isfinite(value) for each in found for value in (each.score, *each.detail.values())):
+                raise ValueError("a score is not a finite number")  # JSON has no NaN: the log could not be read back
+            findings += found
         except Exception as error:  # an analyser is anybody's code: whatever it raises, the others go on
             code = error.code if isinstance(error, AssistError) else "analyser_failed"
             faltered.append(Faltered(name, code, f"{type(error).__name__}: {error}"[:300], heard.transcript.utterance))

@@ -97,7 +97,10 @@ class Ingest:
     async def _receive(self, most_bytes: int) -> str | bytes:
         message = await self.socket.receive()
         if message["type"] == "websocket.disconnect":
-            raise WebSocketDisconnect(message.get("code", 1005))
+            if message.get("code") == 1009:
+                raise Oversize(f"a message far beyond {most_bytes} bytes")
+            # uvicorn says 1005 of a lost connection as well; only a close that the peer said carries a reason.
+            raise WebSocketDisconnect(message.get("code", 1005) if "reason" in message else 1006)
         data: str | bytes | None = message.get("bytes")
         if data is None:
             data = message.get("text") or ""

@@ -171,10 +171,12 @@ def recover(store: Store, keeper_path: Callable[[str], Path]) -> list[str]:
         path = keeper_path(call)
         received: dict[Party, float] = {}
         duration = max((made.entry.at_ms for made in past.lines), default=0)
-        if path.exists():
+        try:
             repair(path)
             measured = measure(path)
             received, duration = measured.audio_ms, max(duration, measured.duration_ms)
+        except StoreFailed as error:  # killed before its header was whole: there is no audio to save
+            log.warning("call %s: no audio could be recovered: %s", call, error)
         ledger: dict[str, Ledger] = {party: _cut_off(party, ms, past.lines) for party, ms in received.items()}
         store.append([past.add(CallEnded("interrupted", duration, ledger, {}), duration)])
         closed.append(call)

@@ -63,7 +63,7 @@ def peaks(path: Path, ms_per_peak: int) -> tuple[tuple[Party, ...], list[list[in
     found: list[list[int]] = [[] for _ in parties]
     for item in scan(path):
         if isinstance(item, Record):
-            loud = np.abs(decode(item.payload, header.encoding).astype(np.int32)) >> 7
+            loud = np.minimum(np.abs(decode(item.payload, header.encoding).astype(np.int32)) >> 7, 255)
             row = found[parties.index(item.party)]
             at = np.arange(item.position, item.position + loud.size) // step
             row.extend([0] * (int(at[-1]) + 1 - len(row)) if loud.size else [])

@@ -1,0 +1,371 @@
+"""The whole door over real sockets: calls, bad input, drain. The recogniser says a script; all else is real."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+import urllib.error
+import urllib.request
+import uuid
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from assist import replay
+from assist.audio import encode_mulaw
+from assist.events import CallEnded, CallStarted, Entry, Flagged, Noticed, Suggested, Transcribed
+from benchmarks import door
+from benchmarks.calls import SHIPPED, Script
+from tests.wire import follow, hello, open_ingest, rest, say, until
+
+SILENCE = b"\xff" * 320
+"""20 ms of two interleaved mu-law channels."""
+
+
+def new_id() -> str:
+    return f"t-{uuid.uuid4().hex[:10]}"
+
+
+def finals(entries: list[Entry]) -> list[tuple[str, str]]:
+    return [
+        (e.event.transcript.party, e.event.transcript.text)
+        for e in entries
+        if isinstance(e.event, Transcribed) and e.event.transcript.stage == "final"
+    ]
+
+
+def counter(server: door.Door, name: str) -> float:
+    text = urllib.request.urlopen(server.url + "/metrics", timeout=10).read().decode()
+    return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(name))
+
+
+@pytest.mark.parametrize("dialect", ["plain", "twilio"])
+async def test_a_call_is_heard_understood_and_kept(server: door.Door, script: Script, dialect: str) -> None:
+    call = new_id()
+    recording = replay.read(SHIPPED)
+    playing = asyncio.create_task(
+        replay.play(recording, server.ws, call=call, dialect=dialect, metadata={"queue": "sales"}, speed=15)
+    )
+    await until(lambda: any(c["call"] == call for c in server.get("/calls")["calls"]))
+    live, notes, code = await follow(server.ws, call)
+    played = await playing
+
+    assert played.close_code == 1000 and code == 1000
+    assert [e.seq for e in live] == list(range(1, len(live) + 1)), "the live log has a hole"
+    assert any(note["type"] == "live" for note in notes)
+    started, ended = live[0].event, live[-1].event
+    assert isinstance(started, CallStarted) and started.metadata["queue"] == "sales" and started.platform == dialect
+    assert isinstance(ended, CallEnded) and ended.reason == "bye"
+    for party, ledger in ended.ledger.items():
+        assert ledger.gap_ms == 0, party
+        assert ledger.received_ms == pytest.approx(recording.duration_ms, abs=20)
+        assert ledger.transcribed_ms > 20_000
+    said = " ".join(text for party, text in finals(live) if party == "customer")
+    wanted = " ".join(turn.text for turn in script.turn if turn.party == "customer")
+    heard, spoken = said.split(), wanted.split()
+    assert len(set(spoken) - set(heard)) <= 0.05 * len(set(spoken)), "customer words are missing"
+    shown = [s for e in live if isinstance(e.event, Suggested) for s in e.event.suggestions]
+    assert script.expected["article"] in {s.ref for s in shown}
+    assert all(s.why and s.evidence.source for s in shown)
+    assert any(isinstance(e.event, Flagged) for e in live)
+    analysers = {f.analyser for e in live if isinstance(e.event, Noticed) for f in e.event.findings}
+    assert analysers == {"sentiment", "stress", "topic"}
+
+    summary = server.get(f"/calls/{call}")
+    assert summary["ended"] and summary["topic"] == script.expected["topic"] and summary["last_seq"] == len(live)
+    again = server.get(f"/calls/{call}/log?after=10")["entries"]
+    assert [e["seq"] for e in again] == list(range(11, len(live) + 1))
+    assert call in [c["call"] for c in server.get("/review/queue")["calls"]]
+
+
+async def test_the_audio_comes_back_in_two_channels_and_by_range(server: door.Door, tmp_path: Path) -> None:
+    call = new_id()
+    time_s = np.arange(16_000) / 8_000
+    left, right = (np.sin(2 * np.pi * hz * time_s) * 8_000 for hz in (300, 900))
+    both = encode_mulaw(np.stack([left, right], 1).reshape(-1).astype(np.int16))
+    replies, code = await say(server.ws, [hello(call), both[:3001], both[3001:], {"type": "bye"}])
+    assert code == 1000 and replies[-1]["ledger"]["agent"]["received_ms"] == 2000
+    (tmp_path / "a.wav").write_bytes(urllib.request.urlopen(f"{server.url}/calls/{call}/audio", timeout=10).read())
+    heard, rate = soundfile.read(tmp_path / "a.wav", dtype="int16")
+    assert rate == 8_000 and heard.shape == (16_000, 2)
+    assert np.abs(heard[:, 0] - left).max() < 400 and np.abs(heard[:, 1] - right).max() < 400
+    asked = urllib.request.Request(f"{server.url}/calls/{call}/audio", headers={"Range": "bytes=100-199"})
+    with urllib.request.urlopen(asked, timeout=10) as part:
+        assert part.status == 206 and len(part.read()) == 100
+    peaks = server.get(f"/calls/{call}/peaks")
+    assert peaks["parties"] == ["agent", "customer"] and [len(p) for p in peaks["peaks"]] == [40, 40]
+
+
+BAD: dict[str, tuple[list[Any], str, int]] = {
+    "not json": (["{nonsense"], "bad_message", 4400),
+    "not an object": (["[1, 2]"], "bad_message", 4400),
+    "no hello": ([{"type": "bye"}], "bad_message", 4400),
+    "audio first": ([SILENCE], "bad_message", 4400),
+    "unknown type": ([hello("{id}"), {"type": "sing"}], "unknown_message", 4400),
+    "text where audio belongs": ([hello("{id}"), "base64maybe"], "bad_message", 4400),
+    "wrong types": ([hello("{id}", rate_hz="fast")], "bad_message", 4400),
+    "unknown encoding": ([hello("{id}", encoding="opus")], "bad_encoding", 4415),
+    "unknown rate": ([hello("{id}", rate_hz=44100)], "bad_encoding", 4415),
+    "no channels": ([hello("{id}", channels=[])], "bad_encoding", 4415),
+    "unknown party": ([hello("{id}", channels=["robot"])], "bad_message", 4400),
+    "a path for an id": ([hello("../../etc/passwd")], "bad_message", 4400),
+    "an endless id": ([hello("x" * 300)], "bad_message", 4400),
+    "second hello": ([hello("{id}"), hello("{id}")], "bad_message", 4400),
+    "oversize": ([hello("{id}"), b"\xff" * 70_000], "oversize", 1009),
+    "oversize text": ([hello("{id}"), "x" * 70_000], "oversize", 1009),
+    "index beyond the channels": ([hello("{id}", layout="tagged"), b"\x07" + SILENCE], "bad_message", 4400),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+async def test_bad_input_is_named_counted_and_harms_nobody(server: door.Door, name: str) -> None:
+    messages, code, close_code = BAD[name]
+    good, bad = new_id(), new_id()
+    async with open_ingest(server.ws) as bystander:
+        await bystander.send(json.dumps(hello(good)))
+        await bystander.send(SILENCE * 10)
+        before = counter(server, f'assist_errors_total{{code="{code}"}}')
+        filled = [json.loads(json.dumps(m).replace("{id}", bad)) if isinstance(m, dict) else m for m in messages]
+        replies, closed = await say(server.ws, filled)
+        named = [r for r in replies if r["type"] == "error"]
+        assert [r["code"] for r in named] == [code], replies
+        assert named[0]["message"] and closed == close_code
+        assert counter(server, f'assist_errors_total{{code="{code}"}}') == before + 1
+        await bystander.send(SILENCE * 10)
+        await bystander.send(json.dumps({"type": "bye"}))
+        replies, closed = await rest(bystander)
+    assert closed == 1000 and replies[-1]["ledger"]["customer"] == {
+        "received_ms": 400.0, "transcribed_ms": 0.0, "silence_ms": 400.0, "skipped_ms": {}, "missing_ms": 0.0,
+        "gap_ms": 0.0,
+    }  # fmt: skip
+
+
+async def test_far_too_large_is_hung_up_by_the_library(server: door.Door) -> None:
+    _, closed = await say(server.ws, [hello(new_id()), b"\xff" * 400_000])
+    assert closed == 1009
+
+
+async def test_what_was_accepted_before_an_error_is_kept(server: door.Door) -> None:
+    call = new_id()
+    replies, _ = await say(server.ws, [hello(call), *[SILENCE] * 50, {"type": "sing"}])
+    assert replies[-1]["type"] == "ended" and replies[-1]["ledger"]["agent"]["received_ms"] == 1000
+    log = server.get(f"/calls/{call}/log")["entries"]
+    assert log[-1]["event"]["reason"] == "error:unknown_message"
+
+
+async def test_a_call_id_is_taken_once(server: door.Door) -> None:
+    call = new_id()
+    async with open_ingest(server.ws) as first:
+        await first.send(json.dumps(hello(call)))
+        await first.recv()
+        replies, closed = await say(server.ws, [hello(call)])
+        assert replies[0]["code"] == "duplicate_call" and closed == 4409
+        await first.send(json.dumps({"type": "bye"}))
+        assert (await rest(first))[1] == 1000
+    replies, closed = await say(server.ws, [hello(call)])
+    assert replies[0]["code"] == "duplicate_call" and closed == 4409, "an id of the past was taken again"
+
+
+async def test_odd_but_normal_things_are_counted_not_fatal(server: door.Door) -> None:
+    call = new_id()
+    odd: list[Any] = [
+        hello(call),
+        b"",
+        SILENCE[:7],
+        SILENCE[:1],
+        SILENCE,
+        {"type": "resume"},
+        {"type": "pause"},
+        SILENCE * 5,
+    ]
+    replies, closed = await say(server.ws, [*odd, {"type": "pause"}, {"type": "resume"}, SILENCE, {"type": "bye"}])
+    assert closed == 1000
+    ended = server.get(f"/calls/{call}/log")["entries"][-1]["event"]
+    assert {"empty", "resume_without_pause", "second_pause"} <= set(ended["anomalies"])
+    ledger = ended["ledger"]["agent"]
+    assert ledger["gap_ms"] == 0 and ledger["skipped_ms"]["paused"] == 100
+    assert replies[-1]["type"] == "ended"
+
+
+@pytest.mark.parametrize(
+    ("call", "after", "code", "close_code"),
+    [
+        ("{id}", "99999", "future_cursor", 4416),
+        ("nobody", "0", "unknown_call", 4404),
+        ("{id}", "x", "bad_message", 4400),
+    ],
+)
+async def test_event_cursors_are_checked(server: door.Door, call: str, after: str, code: str, close_code: int) -> None:
+    known = new_id()
+    await say(server.ws, [hello(known), {"type": "bye"}])
+    _, notes, closed = await follow(server.ws, call.replace("{id}", known), after=after)
+    assert [n["code"] for n in notes] == [code] and closed == close_code
+
+
+async def test_a_cursor_resumes_without_a_gap(server: door.Door) -> None:
+    call = new_id()
+    recording = replay.read(SHIPPED)
+    playing = asyncio.create_task(replay.play(recording, server.ws, call=call, speed=20))
+    await until(lambda: any(c["call"] == call for c in server.get("/calls")["calls"]))
+    seen: list[Entry] = []
+    while not seen or not isinstance(seen[-1].event, CallEnded):
+        entries, _, _ = await follow(server.ws, call, after=len(seen), most=17)  # hang up after every 17
+        seen += entries
+    await playing
+    assert [e.seq for e in seen] == list(range(1, len(seen) + 1))
+    assert [e["seq"] for e in server.get(f"/calls/{call}/log")["entries"]] == [e.seq for e in seen]
+
+
+async def test_marks_and_reviews_become_events(server: door.Door) -> None:
+    call = new_id()
+    await say(server.ws, [hello(call), {"type": "bye"}])
+
+    def post(path: str, body: dict[str, Any], origin: str = "") -> int:
+        headers = {"Content-Type": "application/json", **({"Origin": origin} if origin else {})}
+        asked = urllib.request.Request(server.url + path, json.dumps(body).encode(), headers)
+        try:
+            return int(urllib.request.urlopen(asked, timeout=10).status)
+        except urllib.error.HTTPError as error:
+            assert "code" in json.loads(error.read())
+            return error.code
+
+    mark = {"suggestion": "s1", "ref": "camera-black-screen-video-calls", "mark": "used"}
+    assert post(f"/calls/{call}/marks", mark) == 201
+    assert post(f"/calls/{call}/marks", {**mark, "mark": "eaten"}) == 400
+    assert post(f"/calls/{call}/marks", mark, origin="http://evil.example") == 400
+    assert post("/calls/nobody/marks", mark) == 404
+    assert post(f"/calls/{call}/reviews", {"verdict": "coach", "comment": "be kind", "reviewer": "Q"}) == 201
+    types = [e["event"]["type"] for e in server.get(f"/calls/{call}/log")["entries"]]
+    assert types[-2:] == ["Marked", "Reviewed"]
+    assert server.get(f"/calls/{call}")["reviews"][0]["verdict"] == "coach"
+
+
+async def test_pages_and_health_are_served_with_a_strict_policy(server: door.Door) -> None:
+    for path in ("/", "/overlay?call=live", "/review", "/healthz", "/readyz", "/metrics", "/openapi.json", "/topics"):
+        with urllib.request.urlopen(server.url + path, timeout=10) as answer:
+            policy = answer.headers["Content-Security-Policy"]
+            assert "default-src 'none'" in policy and "unsafe" not in policy, path
+            assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    article = server.get("/articles/camera-black-screen-video-calls")
+    assert article["body"] and article["title"]
+
+
+async def test_audio_faster_than_speech_is_refused_by_name(tmp_path: Path, scripted: dict[str, str]) -> None:
+    settings = {**scripted, "ASSIST_INGEST_SPEED": "1.25", "ASSIST_INGEST_BURST_S": "5"}
+    with door.running(tmp_path, settings) as server:
+        call = new_id()
+        replies, closed = await say(server.ws, [hello(call), *[SILENCE * 20] * 30])
+        assert [r["code"] for r in replies if r["type"] == "error"] == ["too_fast"] and closed == 4429
+        received = replies[-1]["ledger"]["agent"]["received_ms"]
+        assert 4_500 <= received <= 6_500, "what fits the burst is accepted, no more"
+        assert replies[-1]["ledger"]["agent"]["gap_ms"] == 0
+
+
+async def test_silence_of_the_peer_has_a_limit(tmp_path: Path, scripted: dict[str, str]) -> None:
+    settings = {**scripted, "ASSIST_INGEST_IDLE_TIMEOUT_S": "0.5", "ASSIST_INGEST_HELLO_TIMEOUT_S": "0.5"}
+    with door.running(tmp_path, {**settings, "ASSIST_INGEST_MAX_CALLS": "1"}) as server:
+        replies, closed = await say(server.ws, [])
+        assert replies[0]["code"] == "idle" and closed == 4408
+        call = new_id()
+        async with open_ingest(server.ws) as first:
+            await first.send(json.dumps(hello(call)))
+            await first.recv()
+            replies, closed = await say(server.ws, [hello(new_id())])
+            assert replies[0]["code"] == "busy" and closed == 1013
+            replies, closed = await rest(first)
+            assert [r["type"] for r in replies if r["type"] != "ack"] == ["error", "ended"] and closed == 4408
+
+
+async def test_a_reset_ends_the_call_once_with_its_last_final(server: door.Door, script: Script) -> None:
+    call = new_id()
+    recording = replay.read(SHIPPED)
+    messages = [m for _, batch in replay.frames(recording, "plain", call, {}) for m in batch]
+    async with open_ingest(server.ws) as socket:
+        for message in messages[: 1 + 640]:  # 12.8 s: in the middle of the customer's first turn
+            await socket.send(message)
+        await asyncio.sleep(0.5)
+        socket.transport.abort()
+    entries, _, _ = await follow(server.ws, call)
+    ended = entries[-1].event
+    assert isinstance(ended, CallEnded) and ended.reason == "lost"
+    assert sum(isinstance(e.event, CallEnded) for e in entries) == 1
+    party, text = finals(entries)[-1]
+    assert party == "customer" and text.startswith("Hello.")
+    assert all(ledger.gap_ms == 0 for ledger in ended.ledger.values())
+
+
+async def test_sigterm_drains(tmp_path: Path, scripted: dict[str, str]) -> None:
+    server = door.start(tmp_path, scripted)
+    call = new_id()
+    recording = replay.read(SHIPPED)
+    messages = [m for _, batch in replay.frames(recording, "plain", call, {}) for m in batch]
+    async with open_ingest(server.ws) as socket:
+        for message in messages[:400]:
+            await socket.send(message)
+        await until(lambda: any(c["call"] == call for c in server.get("/calls")["calls"]))
+        following = asyncio.create_task(follow(server.ws, call))
+        server.process.terminate()
+        await until(lambda: _status(server.url + "/readyz") == 503)
+        replies, closed = await say(server.ws, [hello(new_id())])
+        assert replies[0]["code"] == "draining" and closed == 1012
+        for message in messages[400:]:  # the live call goes on to its own end
+            await socket.send(message)
+        replies, closed = await rest(socket)
+        assert closed == 1000 and replies[-1]["reason"] == "bye"
+        entries, _, _ = await following
+        assert isinstance(entries[-1].event, CallEnded)
+        assert len(finals(entries)) >= 15
+    assert await asyncio.to_thread(server.process.wait, 20) == 0
+
+
+async def test_a_drain_has_a_limit(tmp_path: Path, scripted: dict[str, str]) -> None:
+    server = door.start(tmp_path, {**scripted, "ASSIST_SERVER_DRAIN_S": "1"})
+    call = new_id()
+    messages = [m for _, batch in replay.frames(replay.read(SHIPPED), "plain", call, {}) for m in batch]
+    async with open_ingest(server.ws) as socket:
+        for message in messages[:641]:
+            await socket.send(message)
+        await asyncio.sleep(0.3)
+        began = time.monotonic()
+        server.process.terminate()
+        replies, closed = await rest(socket)
+        assert closed == 1012 and replies[-1]["reason"] == "drained"
+        assert 0.9 < time.monotonic() - began < 8
+    assert await asyncio.to_thread(server.process.wait, 20) == 0
+    server = door.start(tmp_path, scripted)
+    try:
+        log = server.get(f"/calls/{call}/log")["entries"]
+        assert log[-1]["event"]["reason"] == "drained"
+        last = [e["event"]["transcript"] for e in log if e["event"]["type"] == "Transcribed"][-1]
+        assert last["stage"] == "final" and last["party"] == "customer", "the last final was not delivered"
+    finally:
+        assert server.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        (
+            {"ASSIST_SERVER_PROT": "1"},
+            "bad_config: environment: unknown setting ASSIST_SERVER_PROT; did you mean ASSIST_SERVER_PORT",
+        ),
+        ({"ASSIST_RECOGNISER_KIND": "whisper", "ASSIST_RECOGNISER_WEIGHTS": "/nowhere"}, "model_missing: "),
+        ({"ASSIST_MIND_KNOWLEDGE_BASE": "/nowhere"}, "bad_knowledge: "),
+        ({"ASSIST_MIND_ANALYSERS": '["mood"]'}, "bad_config: mind.analysers: unknown analyser 'mood'"),
+    ],
+)
+def test_a_wrong_start_says_what_is_wrong(tmp_path: Path, settings: dict[str, str], says: str) -> None:
+    with pytest.raises(RuntimeError, match="exit 2") as failed:
+        door.start(tmp_path, settings)
+    assert says in str(failed.value)
+
+
+def _status(url: str) -> int:
+    try:
+        return int(urllib.request.urlopen(url, timeout=5).status)
+    except urllib.error.HTTPError as error:
+        return error.code
