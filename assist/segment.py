@@ -21,6 +21,9 @@ IsVoiced = Callable[[bytes], bool]
 SpeechLeft = Callable[[Samples], float]
 """The last half second, int16 (n,), to the probability 0..1 that speech is still going on at its end."""
 
+CUT_GAP_MS = 200
+"""Length of the quietest stretch, in the middle of which long speech is cut."""
+
 
 class Endpointing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """When speech begins and ends. All in ms.
@@ -41,6 +44,14 @@ class Endpointing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     soft_cut_ms: int = 10_000
     cut_from_ms: int = 6_000
     min_voiced_ms: int = 100
+
+    def __post_init__(self) -> None:
+        if min(self.onset_ms, self.speculate_ms, self.min_voiced_ms) < FRAME_MS or self.pre_roll_ms < 0:
+            raise ValueError(f"onset_ms, speculate_ms and min_voiced_ms must be {FRAME_MS} or more, pre_roll_ms 0")
+        if not self.speculate_ms <= self.commit_ms <= self.hold_ms:
+            raise ValueError("speculate_ms, commit_ms and hold_ms must not fall")
+        if not 0 <= self.cut_from_ms <= self.soft_cut_ms - CUT_GAP_MS:
+            raise ValueError(f"cut_from_ms must lie at least {CUT_GAP_MS} before soft_cut_ms")
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,11 +192,14 @@ class Segmenter:
         if self.state != "quiet":
             return self._commit()
         self._drop(len(self._frames))
+        self._recent.clear()
         return []
 
     def partial(self) -> Utterance | None:
-        """What has been heard of the present utterance, or None in silence."""
-        return None if self.state == "quiet" else self._utterance(len(self._frames), "partial")
+        """What has been heard of the present utterance; None in silence and before it was told that speech began."""
+        if self.state == "quiet" or not self._told or not self._voiced:
+            return None
+        return self._utterance(len(self._frames), "partial")
 
     def _listen(self, voiced: bool, signals: list[Signal]) -> None:
         recent = self._recent
@@ -220,7 +234,7 @@ class Segmenter:
             if self._silent >= self._commit_frames and self._has_ended():
                 signals += self._commit()
                 return
-        if len(self._frames) >= self._cut_frames and self.state == "speech":
+        if len(self._frames) >= self._cut_frames and self.state == "speech" and self._told:
             signals.append(self._cut())
 
     def _has_ended(self) -> bool:
@@ -247,7 +261,11 @@ class Segmenter:
         return Paused(self._utterance(len(self._frames), "speculative"))
 
     def _commit(self) -> list[Signal]:
-        if not self._is_speech():
+        if not self._voiced:  # a cut left nothing but silence
+            self._drop(len(self._frames))
+            self._reset()
+            return []
+        if not self._told:
             count = len(self._frames)
             self.tally.blip += count
             self.tally.open -= count
@@ -265,18 +283,18 @@ class Segmenter:
         return [Ended(utterance, confirmed)]
 
     def _cut(self) -> Ended:
-        """Cut in the quietest 200 ms after `cut_from_ms`; speech goes on in a new utterance."""
+        """Cut in the quietest gap after `cut_from_ms`; speech goes on in a new utterance."""
         samples = np.frombuffer(b"".join(self._frames), dtype=np.int16).astype(np.float32)
         power = (samples.reshape(-1, FRAME_SAMPLES) ** 2).mean(axis=1)
         first = self.endpointing.cut_from_ms // FRAME_MS
-        gap = 10
+        gap = CUT_GAP_MS // FRAME_MS
         smooth = np.convolve(power[first:], np.ones(gap), mode="valid")
         length = first + int(np.argmin(smooth)) + gap // 2
         utterance = self._utterance(length, "final", speech_end=length)
         self._take(length)
         self._start_ms = utterance.end_ms
         self._last_voiced = max(0, self._last_voiced - length)
-        self._voiced = max(1, self._last_voiced)
+        self._voiced = self._last_voiced
         self._silent = min(self._silent, len(self._frames))
         return Ended(utterance, confirmed=False)
 
