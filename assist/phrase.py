@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from functools import lru_cache
+from itertools import groupby
 from typing import Final, NamedTuple
 
 _WORD: Final = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
@@ -26,6 +27,8 @@ _STOPS: Final = (
     "also only even still now again because got get gets getting go goes going went let lets thing things one said "
     "say says tell told want wanted need thats theres hes shes wed weve bit lot much many more most keep keeps quite"
 )
+_NEGATIVES: Final = "no not never nothing none nobody cannot cant dont didnt doesnt wont isnt wasnt"
+NEGATIONS: Final = frozenset(_NEGATIVES.split())
 STOP_WORDS: Final = frozenset(f"{_FILLERS} {_STOPS}".split())
 _SPOKEN_NUMBERS: Final = (
     "zero nought double triple two three four five six seven eight nine ten eleven twelve thirteen fourteen "
@@ -95,17 +98,31 @@ def _same(one: str, other: str) -> bool:
         return False
     if long.startswith(short):
         return True
-    if len(short) < 7 or len(long) - len(short) > 1:  # six letters: "change" is not "charge"
+    if len(long) < 7 or len(long) - len(short) > 1:  # six letters: "change" is not "charge"
         return False
     at = next(i for i, letter in enumerate(short) if letter != long[i])
     return short[at + (len(short) == len(long)) :] == long[at + 1 :]
 
 
+@lru_cache(maxsize=64)
+def _by_letter(text: str) -> dict[str, frozenset[str]]:
+    """The stems of a text by their first letter."""
+    stems = sorted({token.stem for token in tokens(text)})
+    return {letter: frozenset(group) for letter, group in groupby(stems, key=lambda stem: stem[:1])}
+
+
+def _present(wanted: str, text: str) -> bool:
+    """Whether a word like `wanted` is anywhere in `text`."""
+    near = _by_letter(text).get(wanted[:1], frozenset())
+    return wanted in near or (len(wanted) >= 5 and any(_same(wanted, other) for other in near))
+
+
+@lru_cache(maxsize=8192)
 def find(phrase: str, text: str) -> Span | None:
     """Where `phrase` is said in `text`, loosely: most of its weight, in order, a few words between; else None.
 
     Content words weigh 1 and stop-words 0.3, and 0.7 of the weight is enough, so that a recogniser's or a
-    speaker's small change does not hide a phrase. A phrase of stop-words alone must be said as it is.
+    speaker's small change does not hide a phrase. One of stop-words and negations alone must be said in full.
     """
     wanted = tokens(phrase)
     spoken = tokens(text)
@@ -113,10 +130,9 @@ def find(phrase: str, text: str) -> Span | None:
         return None
     weights = [1.0 if is_content(token.word) else _STOP_WEIGHT for token in wanted]
     total = sum(weights)
-    enough = total * (_ENOUGH if max(weights) == 1.0 else 1.0) - 1e-9
-    stems = {token.stem for token in spoken}
-    there = [token.stem in stems or any(_same(token.stem, other) for other in stems) for token in wanted]
-    if sum(weight for weight, present in zip(weights, there, strict=True) if present) < enough:
+    loose = any(is_content(token.word) and token.stem not in NEGATIONS for token in wanted)
+    enough = total * (_ENOUGH if loose else 1.0) - 1e-9
+    if sum(weight for weight, token in zip(weights, wanted, strict=True) if _present(token.stem, text)) < enough:
         return None
     best: tuple[float, int, int, int] | None = None  # weight, minus length, first, last
     for first, token in enumerate(spoken):

@@ -18,7 +18,7 @@ from assist.phrase import find_any
 
 _REPLAYED_TURNS: Final = 60  # what a newly chosen playbook looks back over, so that a long call costs no more
 _TOPIC_TURNS: Final = 24
-_FADE: Final = 0.7
+_FADE: Final = 0.5  # the topic analyser remembers too
 _HOPS: Final = 2
 
 
@@ -31,8 +31,8 @@ class PlaybookSettings:
     """
 
     fade: float = _FADE
-    enter: float = 0.3
-    margin: float = 0.4
+    enter: float = 0.4
+    margin: float = 0.25
     hops: int = _HOPS
 
 

@@ -69,6 +69,7 @@ class Hit(NamedTuple):
 
 
 class _Passage(NamedTuple):
+    heading: str
     text: str
     sentences: tuple[str, ...]
 
@@ -194,7 +195,7 @@ class Search:
 def _cut(article: Article) -> Iterator[_Passage]:
     for heading, sentences in paragraphs(article.body):
         head = f"{article.title}. {heading}. " if heading else f"{article.title}. "
-        yield _Passage(head + " ".join(sentences), sentences)
+        yield _Passage(heading, head + " ".join(sentences), sentences)
 
 
 def _answer(direct: str, passage: _Passage, stems: set[str]) -> tuple[str, set[str]]:
@@ -207,5 +208,6 @@ def _answer(direct: str, passage: _Passage, stems: set[str]) -> tuple[str, set[s
         return {token.stem for token in content(sentence)} & stems
 
     best = max(passage.sentences, key=lambda sentence: len(shared(sentence)))
-    chosen = best if len(shared(best)) >= len(shared(direct)) + 2 else direct
-    return chosen, shared(chosen)
+    if len(shared(best)) < len(shared(direct)) + 2:
+        return direct, shared(direct)
+    return (f"{passage.heading}: {best}" if passage.heading else best), shared(best)
