@@ -52,6 +52,8 @@ log = logging.getLogger("assist.call")
 TICK_S = 0.05
 FIRST_PARTIAL_MS = 600
 THINK_S = 10.0
+START_MS = 2_000
+"""Audio that begins this soon after the hello begins at 0: opening a call takes a moment, and is not silence."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,7 @@ class Call:
         self._started = parts.clock()
         self._paused = False
         self._level = 0
+        self._heard = False
         self._reason = ""
         self._ending = asyncio.Event()
         self.ended = asyncio.Event()
@@ -166,8 +169,12 @@ class Call:
     def hear(self, party: Party, payload: bytes) -> None:
         """Audio of one party, any length. Raises TooFast."""
         side = self._sides[party]
-        now_ms = self.now_ms
         length_ms = len(payload) / side.bytes_per_ms
+        if not self._heard:
+            self._heard = True
+            if self.now_ms < START_MS:
+                self._started = self.parts.clock() - length_ms / 1000
+        now_ms = self.now_ms
         if self._paused:
             side.paused_ms += length_ms
             return

@@ -49,6 +49,17 @@ class Door:
         return self.process.wait(timeout_s)
 
 
+def is_free(port: int) -> bool:
+    """Does nobody listen on this port?"""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
 def free_port() -> int:
     """A port nobody listens on now."""
     with socket.socket() as probe:

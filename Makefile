@@ -1,0 +1,37 @@
+# Verbs. Python 3.11 or newer, pip and make are all that must be there before.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: setup browser demo run test style bench train
+
+setup: .venv/ready
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	touch $@
+
+# Tests of the pages drive a real browser. A browser that is there is used; else Debian's, else Playwright's own.
+browser: setup
+	$(BIN)/python -m tests.web.browser
+
+demo: setup
+	$(BIN)/python -m benchmarks.demo $(if $(CALL),--call $(CALL)) $(if $(ONCE),--once)
+
+run: setup
+	$(BIN)/python server.py
+
+test: setup browser style
+	$(BIN)/python -m pytest
+
+style: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m assist.knowledge check knowledge_base
+
+bench: setup
+	$(BIN)/python -m benchmarks.hotpath
+	$(BIN)/python -m benchmarks.make_weights tiny
+	$(BIN)/python -m benchmarks.latency --recogniser whisper --weights weights/random-tiny
+	$(BIN)/python -m benchmarks.capacity --weights weights/random-tiny
