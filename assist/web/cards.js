@@ -76,13 +76,13 @@ export class Cards {
     const proof = this.#proof(suggestion, turns);
     const buttons = article
       ? [button("open", "Open"), marks && button("used", "Useful", "quiet"), marks && button("not_useful", "Not useful", "quiet")]
-      : [marks && button("do", "Do", "loud"), marks && button("dismissed", "Not now")];
+      : [marks && button("do", kind === "alert" ? "Seen" : "Do", "loud"), marks && button("dismissed", "Not now")];
     return el("article", { class: `card ${kind}`, tabindex: 0, data: { suggestion: id, ref: suggestion.ref }, "aria-describedby": `proof-${place}` },
       heads[kind] && el("p", { class: "kind" }, el("span", { class: "strong" }, heads[kind]), el("span", { class: "waiting pale" })),
-      el("h2", { dir: "auto" }, title),
+      el("h2", { class: article ? "" : "loudest", dir: "auto" }, title),
       article && quote && el("p", { class: "quote", dir: "auto" }, `“${quote}”`),
       el("p", { class: "why pale", dir: "auto" }, why),
-      !article && quote && el("p", { class: "quote", dir: "auto" }, kind === "alert" ? "" : "Say: ", `“${quote}”`),
+      !article && kind !== "alert" && quote && el("p", { class: "quote", dir: "auto" }, `Say: “${quote}”`),
       el("div", { class: "buttons" }, ...buttons, article && source && source !== `article:${suggestion.ref}` && el("span", { class: "source pale", dir: "auto", title: source }, source)),
       proof && el("p", { class: "proof", id: `proof-${place}`, role: "note" }, ...proof));
   }
@@ -105,7 +105,7 @@ export class Cards {
   press(place, what) {
     const suggestion = this.drawn[place];
     if (!suggestion || performance.now() - this.since[place] < TOO_NEW_MS) return;
-    if (place === "next" && what !== "open") this.done = what === "do" ? `✓ Done: ${suggestion.title}.` : "";
+    if (place === "next" && what !== "open") this.done = what === "do" ? `✓ ${suggestion.kind === "alert" ? "Seen" : "Done"}: ${suggestion.title}.` : "";
     this.act(suggestion, what);
   }
 

@@ -123,7 +123,7 @@ function follow(id) {
     entry(entry) {
       apply(view.state, entry);
       if (entry.at_ms > now_ms() - 50) view.clock = { call_ms: entry.at_ms, at: performance.now() };
-      soon();
+      if (view.phase === "live") soon(); // what comes before is drawn at once when all of it is there
     },
     clock(call_ms) { view.clock = { call_ms, at: performance.now() }; },
     status({ phase, message }) {

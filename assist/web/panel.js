@@ -29,16 +29,17 @@ export function drawHead(state, { phase, behind_ms, now_ms, topics }) {
   say($("topic"), topic || (state.turns.size ? "Topic not clear yet" : ""));
   const title = [name, topic].filter(Boolean).join(" · ") || "Call";
   if (document.title !== title) document.title = title;
-  gauge("mood", state.sentiment, now_ms, { low: -1, high: 1, level: 0 }, mood, ["improving", "worsening"]);
+  gauge("mood", state.sentiment, now_ms, { low: -0.8, high: 0.8, level: 0 }, mood, ["improving", "worsening"]);
   gauge("voice", state.stress, now_ms, { low: 0, high: 1, level: 0.5 }, stress, ["rising", "easing"]);
   drawNotices(notices(state, phase, behind_ms));
 }
 
 function gauge(id, points, now_ms, range, name, [up, down]) {
-  const words = course(points.filter((p) => p.at_ms >= now_ms - SPAN_MS), name, up, down) || (points.length ? name(points.at(-1).score) : "");
-  say($(`${id}-words`), words || "not enough yet");
+  const known = points.filter((p) => p.at_ms <= now_ms);
+  const words = course(known.filter((p) => p.at_ms >= now_ms - SPAN_MS), name, up, down) || (known.length ? name(known.at(-1).score) : "");
+  say($(`${id}-words`), words || "not known yet");
   $(`${id}-words`).classList.toggle("pale", !words);
-  spark($(id), points, { now_ms, span_ms: SPAN_MS, ...range, words: words ? `Last 3 minutes: ${words}` : "Not enough yet" });
+  spark($(id), points, { now_ms, span_ms: SPAN_MS, ...range, words: words ? `Last 3 minutes: ${words}` : "Not known yet" });
 }
 
 /** What the agent must know about how far to trust the panel, worst first. */
@@ -73,13 +74,14 @@ export function drawPlaybook(playbook) {
   if (!playbook || $("playbook").drawn === playbook) return;
   $("playbook").drawn = playbook;
   const done = playbook.steps.filter((step) => step.state === "done").length;
-  say($("playbook-title"), `${playbook.title} ${done}/${playbook.steps.length}`);
-  $("playbook-title").title = playbook.title;
+  say($("playbook-title"), playbook.title);
+  say($("playbook-count"), `${done}/${playbook.steps.length}`);
+  $("steps").title = playbook.title;
   $("playbook").replaceChildren(...playbook.steps.map(({ id, title, state }) =>
-    el("li", { class: state, data: { step: id }, "aria-current": state === "now" && "step" },
-      el("span", { "aria-hidden": "true" }, ticks[state]), el("span", { dir: "auto" }, title), el("span", { class: "unseen" }, `, ${said[state]}`))));
+    el("li", { class: state, title, data: { step: id }, "aria-current": state === "now" && "step" },
+      el("span", { "aria-hidden": "true" }, ticks[state]), el("span", { class: "title", dir: "auto" }, title), el("span", { class: "unseen" }, `, ${said[state]}`))));
   const now = $("playbook").querySelector(".now");
-  if (now) $("playbook").scrollLeft = now.offsetLeft - $("playbook").offsetLeft - 40;
+  if (now) $("playbook").scrollLeft = now.offsetLeft - $("playbook").offsetLeft - $("playbook").clientWidth / 3;
 }
 
 export function drawLatency(latency) {

@@ -5,7 +5,6 @@ import { el, say } from "./dom.js";
 import { clock, party } from "./words.js";
 
 const NEAR_PX = 24;
-const MANY = 100;
 
 export class Transcript {
   /**
@@ -37,19 +36,11 @@ export class Transcript {
     const { touched, turns, order } = state;
     if (!touched.size) return;
     const before = this.rows.size;
-    if (touched.size > MANY) this.#drawAll(turns, order);
-    else for (const id of touched) this.#drawOne(id, turns, order);
+    for (const id of touched) this.#drawOne(id, turns, order);
     touched.clear();
     if (this.follows) return;
     if (this.pinned) this.#toEnd();
     else if (this.rows.size > before) this.#miss(this.rows.size - before);
-  }
-
-  #drawAll(turns, order) {
-    for (const [id, row] of this.rows) if (!turns.has(id)) this.#drop(id, row);
-    const rows = document.createDocumentFragment();
-    for (const id of order) rows.append(this.#write(turns.get(id)).item);
-    this.list.append(rows);
   }
 
   #drawOne(id, turns, order) {
@@ -60,8 +51,9 @@ export class Transcript {
     }
     const { item } = this.#write(turns.get(id));
     if (known) return;
-    const next = order.at(-1) === id ? null : this.rows.get(order[order.lastIndexOf(id) + 1]);
-    this.list.insertBefore(item, next?.item ?? null);
+    let after = order.lastIndexOf(id) + 1;
+    while (after < order.length && !this.rows.has(order[after])) after += 1;
+    this.list.insertBefore(item, this.rows.get(order[after])?.item ?? null);
   }
 
   #drop(id, row) {

@@ -29,8 +29,8 @@ from tests.web import recorded
 
 WEB: Final = Path(__file__).resolve().parents[2] / "assist" / "web"
 CSP: Final = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; media-src 'self'; "
-    "base-uri 'none'; form-action 'self'; frame-ancestors 'self'; require-trusted-types-for 'script'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
+    "media-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'self'; require-trusted-types-for 'script'"
 )
 TOPICS: Final = {"camera_fault": "Camera not working", "complaint": "Complaint"}
 RISK: Final = {"high": 0, "medium": 1, "low": 2}
@@ -88,9 +88,9 @@ class Tape:
                 case CallEnded():
                     ended = entry.event
                 case Noticed():
-                    for finding in entry.event.findings:
-                        topic = finding.label if finding.analyser == "topic" else topic
-                        sentiment = finding.detail.get("call", sentiment) if finding.analyser == "sentiment" else sentiment
+                    found = {finding.analyser: finding for finding in entry.event.findings}
+                    topic = found["topic"].label if "topic" in found else topic
+                    sentiment = found["sentiment"].detail["call"] if "sentiment" in found else sentiment
         return CallSummary(
             self.call, started.started_at, started.platform, started.metadata, started.recogniser, self.shown,
             ended is not None, ended.reason if ended else "", ended.duration_ms if ended else 0,
@@ -123,6 +123,11 @@ class Stage:
         self.tapes[tape.call] = tape
         return tape
 
+    def tape(self, call: str) -> Tape:
+        if call not in self.tapes:
+            raise _Refused(404, "unknown_call", f"no call {call!r}")
+        return self.tapes[call]
+
     def drop(self) -> None:
         """Break every open websocket."""
         self.generation += 1
@@ -151,19 +156,12 @@ def make_app(stage: Stage) -> FastAPI:
     """The routes of the pages over `stage`."""
     app = FastAPI()
 
-    def tape(call: str) -> Tape:
-        if call not in stage.tapes:
-            raise _Refused(404, "unknown_call", f"no call {call!r}")
-        return stage.tapes[call]
-
     @app.exception_handler(_Refused)
     async def refused(_: Request, error: _Refused) -> JSONResponse:
         return JSONResponse({"code": error.code, "message": str(error)}, error.status)
 
     @app.middleware("http")
     async def policy(request: Request, go: Callable[[Request], Awaitable[Response]]) -> Response:
-        if stage.refusing and request.url.path.startswith("/calls/"):
-            return JSONResponse({"code": "draining", "message": "away"}, 503)
         response = await go(request)
         response.headers["content-security-policy"] = CSP
         response.headers["cache-control"] = "no-store"
@@ -176,50 +174,37 @@ def make_app(stage: Stage) -> FastAPI:
     async def web(name: str) -> FileResponse:
         return FileResponse(WEB / Path(name).name)
 
+    _reading(app, stage)
+    _writing(app, stage)
+    _following(app, stage)
+    return app
+
+
+def _reading(app: FastAPI, stage: Stage) -> None:
     @app.get("/calls")
     async def calls() -> Any:
         return {"calls": [plain(t.summary()) for t in reversed(stage.tapes.values())]}
 
     @app.get("/calls/{call}")
     async def one(call: str) -> Any:
-        return plain(tape(call).summary())
+        return plain(stage.tape(call).summary())
 
     @app.get("/calls/{call}/log")
     async def log(call: str, after: int = 0) -> Response:
-        raw = b",".join(encode(entry) for entry in tape(call).seen[after:])
+        raw = b",".join(encode(entry) for entry in stage.tape(call).seen[after:])
         return Response(b'{"entries":[' + raw + b"]}", media_type="application/json")
 
     @app.get("/calls/{call}/audio")
     async def audio(call: str) -> FileResponse:
-        wav = tape(call).wav
+        wav = stage.tape(call).wav
         if wav is None:
             raise _Refused(404, "unknown_call", "no sound of this call")
         return FileResponse(wav, media_type="audio/wav")
 
     @app.get("/calls/{call}/peaks")
     async def peaks(call: str) -> Any:
-        return {"ms_per_peak": recorded.PEAK_MS, "parties": ["agent", "customer"], "peaks": tape(call).peaks}
-
-    @app.post("/calls/{call}/marks", status_code=201)
-    async def mark(call: str, request: Request) -> Any:
-        event = msgspec.convert(await request.json(), Marked)
-        stage.marks.append(event)
-        tape(call).add(event)
-        return {}
-
-    @app.post("/calls/{call}/reviews", status_code=201)
-    async def review(call: str, request: Request) -> Any:
-        event = msgspec.convert(await request.json(), Reviewed)
-        stage.reviews.append(event)
-        tape(call).add(event)
-        return {}
-
-    @app.get("/review/queue")
-    async def queue() -> Any:
-        flagged = [t.summary() for t in stage.tapes.values()]
-        flagged = [summary for summary in flagged if summary.flags]
-        flagged.sort(key=lambda s: (bool(s.reviews), min(RISK[flag.severity] for flag in s.flags)))
-        return {"calls": [plain(summary) for summary in flagged]}
+        values = stage.tape(call).peaks
+        return {"ms_per_peak": recorded.PEAK_MS, "parties": ["agent", "customer"], "peaks": values}
 
     @app.get("/articles/{name}")
     async def article(name: str) -> Any:
@@ -235,22 +220,46 @@ def make_app(stage: Stage) -> FastAPI:
     async def readyz() -> Any:
         return {"ready": True, "recogniser": "whisper-base int8", "rough": False, "notices": []}
 
+
+def _writing(app: FastAPI, stage: Stage) -> None:
+    @app.post("/calls/{call}/marks", status_code=201)
+    async def mark(call: str, request: Request) -> Any:
+        if stage.refusing:
+            raise _Refused(503, "draining", "away")
+        event = msgspec.convert(await request.json(), Marked)
+        stage.marks.append(event)
+        stage.tape(call).add(event)
+        return {}
+
+    @app.post("/calls/{call}/reviews", status_code=201)
+    async def review(call: str, request: Request) -> Any:
+        event = msgspec.convert(await request.json(), Reviewed)
+        stage.reviews.append(event)
+        stage.tape(call).add(event)
+        return {}
+
+    @app.get("/review/queue")
+    async def queue() -> Any:
+        flagged = [summary for t in stage.tapes.values() if (summary := t.summary()).flags]
+        flagged.sort(key=lambda s: (bool(s.reviews), min(RISK[flag.severity] for flag in s.flags)))
+        return {"calls": [plain(summary) for summary in flagged]}
+
+
+def _following(app: FastAPI, stage: Stage) -> None:
     @app.websocket("/calls/{call}/events")
     async def events(socket: WebSocket, call: str, after: int = 0) -> None:
         await socket.accept()
         stage.cursors.append(after)
         known = stage.tapes.get(call)
-        if known is None or after > len(known.entries):
+        if stage.refusing:
+            await socket.close(1012)
+        elif known is None or after > len(known.entries):
             code = "unknown_call" if known is None else "future_cursor"
             await socket.send_json({"type": "error", "code": code, "message": f"no such thing: {code}"})
-            await socket.close(4404)
-        elif not stage.refusing:
+            await socket.close(4404 if known is None else 4416)
+        else:
             with suppress(WebSocketDisconnect, RuntimeError):
                 await _follow(socket, stage, known, after)
-        else:
-            await socket.close(1012)
-
-    return app
 
 
 def _page(file: Path) -> Callable[[], Awaitable[FileResponse]]:
@@ -282,7 +291,8 @@ class Serving:
     """The server in a thread: `with Serving(stage) as address`."""
 
     def __init__(self, stage: Stage, port: int = 0) -> None:
-        config = uvicorn.Config(make_app(stage), port=port, log_level="warning", ws="websockets-sansio", timeout_graceful_shutdown=1)
+        config = uvicorn.Config(make_app(stage), port=port, log_level="warning", ws="websockets-sansio")
+        config.timeout_graceful_shutdown = 1
         self.server = uvicorn.Server(config)
         self.thread = threading.Thread(target=self.server.run, daemon=True)
         self.stage = stage

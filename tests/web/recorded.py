@@ -35,39 +35,69 @@ WORD_MS: Final = 300
 PEAK_MS: Final = 50
 METADATA: Final = {"customer_name": "Maria Lopez", "agent": "Sam Field", "queue": "Repairs", "language": "en"}
 
-STEPS: Final = (("greet", "Greeted"), ("verify", "Verified"), ("diagnose", "Diagnose"), ("offer", "Offer"), ("close", "Close"))
+Card = tuple[SuggestionKind, str, str, str, str]
+"""kind, ref, title, why, quote"""
+
+STEPS: Final = (
+    ("greet", "Greeted"),
+    ("verify", "Verified"),
+    ("diagnose", "Diagnose"),
+    ("offer", "Offer"),
+    ("close", "Close"),
+)
 
 
 @dataclass(frozen=True)
 class Line:
-    """One turn and what follows from it. `sentiment` is the turn's, -1..1; `stress` 0..1; `step` the steps done by then."""
+    """One turn and what follows from it. `sentiment` is the turn's, -1..1; `stress` 0..1; `steps` done by then."""
 
     party: Party
     text: str
     sentiment: float | None = None
     stress: float | None = None
     topic: str = ""
-    cards: tuple[tuple[SuggestionKind, str, str, str, str], ...] = ()
+    cards: tuple[Card, ...] = ()
     flag: tuple[str, Severity, str] | None = None
     steps: int | None = None
     pause_ms: int = 500
 
 
-_SCREEN: Final = (
+_SCREEN: Final[Card] = (
     "article",
     "camera-black-screen-video-calls",
     "Camera shows black screen in video calls",
-    "because: “it still shows a black screen”",
+    "because: “it shows a black screen”",
     "Allow the camera under Settings, Apps, then the name of the app; then restart the phone.",
 )
-_APP: Final = (
+_DIAGNOSE: Final[Card] = (
+    "step",
+    "camera_fault/diagnose",
+    "Find the cause",
+    "next after: Verified",
+    "Does the camera work outside video calls?",
+)
+_OFFER: Final[Card] = (
+    "action",
+    "offer_replacement",
+    "Offer replacement within 30 days",
+    "because: “bought it seven days ago”",
+    "I can replace the phone today, in the shop or by post.",
+)
+_SUPERVISOR: Final[Card] = (
+    "alert",
+    "escalation",
+    "Customer asks for a supervisor",
+    "because: “speak to a supervisor”",
+    "I want to speak to a supervisor.",
+)
+_APP: Final[Card] = (
     "article",
     "camera-app-freezes-or-closes",
     "Camera app freezes or closes",
     "because: “freezes when I open the camera”",
     "Clear the camera app's cache: no photo is lost by it.",
 )
-_REPLACE: Final = (
+_REPLACE: Final[Card] = (
     "article",
     "replacement-within-30-days",
     "Replacing a faulty device within 30 days",
@@ -81,17 +111,17 @@ CAMERA: Final = (
     Line("agent", "I am sorry to hear that. May I have your postcode and your date of birth?"),
     Line("customer", "Yes, it is the one you have on file, the fourth of May eighty eight.", 0.0, 0.22),
     Line("agent", "Thank you, Maria, I have your account here.", steps=2),
-    Line("customer", "In video calls it shows a black screen, nobody can see me.", -0.4, 0.3, "camera_fault", (_SCREEN,)),
+    Line("customer", "In video calls it shows a black screen, nobody sees me.", -0.4, 0.3, "camera_fault", (_SCREEN,)),
     Line(
         "agent",
         "I understand. Does the camera work in the camera app itself?",
-        cards=(("step", "camera_fault/diagnose", "Find the cause", "next after: Verified", "Does the camera work outside video calls?"),),
+        cards=(_DIAGNOSE,),
     ),
-    Line("customer", "Sometimes, but it freezes when I open the camera for a second time.", -0.3, 0.34, "camera_fault", (_APP,)),
+    Line("customer", "Sometimes, but it freezes when I open the camera again.", -0.3, 0.34, "camera_fault", (_APP,)),
     Line("agent", "Let us try something. Please open settings, then apps, then the camera, and tell me what it says."),
     Line("customer", "It says allowed, I looked at that twice already.", -0.45, 0.42),
     Line("agent", "Good. Could you restart the phone for me, please?"),
-    Line("customer", "I did restart it, twice, and it still shows a black screen.", -0.6, 0.5, "camera_fault", (_SCREEN,)),
+    Line("customer", "I did restart it, twice, and still a black screen.", -0.6, 0.5, "camera_fault", (_SCREEN,)),
     Line("agent", "Just a moment, I am looking into what else there is.", pause_ms=300),
     Line("customer", "Hello? Are you still there?", -0.3, 0.55, pause_ms=6_500),
     Line("agent", "Yes, I am here, thank you for waiting. When did you buy the phone?"),
@@ -102,8 +132,7 @@ CAMERA: Final = (
         0.72,
         "camera_fault",
         (
-            ("action", "offer_replacement", "Offer replacement within 30 days", "because: “bought it seven days ago”",
-             "I can replace the phone today, in the shop or by post."),
+            _OFFER,
             _REPLACE,
         ),
         ("very_negative", "medium", "The customer is very unhappy"),
@@ -116,7 +145,7 @@ CAMERA: Final = (
         -0.8,
         0.8,
         "complaint",
-        (("alert", "escalation", "Customer asks for a supervisor", "because: “speak to a supervisor”", "I want to speak to a supervisor."),),
+        (_SUPERVISOR,),
         ("escalation", "high", "The customer asked for a supervisor"),
     ),
     Line("agent", "I can replace it today. Shall I send a new one by post, or do you prefer the shop?", steps=4),
@@ -127,8 +156,6 @@ CAMERA: Final = (
     Line("customer", "No, that was all, thanks for your help.", 0.6, 0.28),
     Line("agent", "Thank you for calling Northgate, goodbye.", steps=5),
 )
-
-CALLER_SHORT: Final = CAMERA[:8]
 
 
 @dataclass
@@ -144,9 +171,10 @@ class Recorder:
     def tell(self, at_ms: int, event: AnyEvent, latency_ms: dict[str, float] | None = None) -> None:
         self.entries.append(Entry(self.call, len(self.entries) + 1, at_ms, event, latency_ms or {}))
 
-    def start(self, metadata: dict[str, str], rough: bool = False, recogniser: str = "whisper-base int8 window=fit") -> None:
-        started = CallStarted("2026-03-02T09:30:00Z", "plain", ("agent", "customer"), "mulaw", 8000, recogniser, rough, metadata)
-        self.tell(0, started)
+    def start(self, metadata: dict[str, str], rough: bool = False) -> None:
+        name = "pocketsphinx en-us + kb" if rough else "whisper-base int8"
+        parties: tuple[Party, ...] = ("agent", "customer")
+        self.tell(0, CallStarted("2026-03-02T09:30:00Z", "plain", parties, "mulaw", 8000, name, rough, metadata))
 
     def say(self, number: int, line: Line, start_ms: int) -> int:
         """One line; returns when its speech ends, in ms."""
@@ -155,8 +183,8 @@ class Recorder:
         utterance = f"{line.party[0]}{number}"
 
         def transcript(count: int, stage: Literal["partial", "speculative", "final"]) -> Transcribed:
-            text = " ".join(words[:count])
-            return Transcribed(Transcript(utterance, line.party, start_ms, start_ms + WORD_MS * count, text, stage=stage))
+            text, until_ms = " ".join(words[:count]), start_ms + WORD_MS * count
+            return Transcribed(Transcript(utterance, line.party, start_ms, until_ms, text, stage=stage))
 
         if self.partials:
             self.tell(start_ms + 100, SpeechStarted(line.party, start_ms))
@@ -210,12 +238,17 @@ class Recorder:
 
 
 def record(
-    call: str, lines: Sequence[Line] = CAMERA, *, metadata: dict[str, str] | None = None, rough: bool = False,
-    ended: bool = True, partials: bool = True,
+    call: str,
+    lines: Sequence[Line] = CAMERA,
+    *,
+    metadata: dict[str, str] | None = None,
+    rough: bool = False,
+    ended: bool = True,
+    partials: bool = True,
 ) -> list[Entry]:
-    """The log of a call in which these lines are spoken, in the order in which a server tells it; `seq` without holes."""
+    """The log of a call in which these lines are spoken, as a server tells it; `seq` without holes."""
     recorder = Recorder(call, partials)
-    recorder.start(METADATA if metadata is None else metadata, rough, "pocketsphinx en-us + kb" if rough else "whisper-base int8")
+    recorder.start(METADATA if metadata is None else metadata, rough)
     end_ms = 700
     for number, line in enumerate(lines):
         end_ms = recorder.say(number, line, end_ms + line.pause_ms)
@@ -238,7 +271,7 @@ def finals(entries: Sequence[Entry]) -> Iterator[Transcript]:
 
 
 def tones(entries: Sequence[Entry]) -> tuple[bytes, list[list[int]]]:
-    """A WAV of two channels (agent 220 Hz left, customer 330 Hz right) that sounds where they spoke, and its peaks 0..255."""
+    """A WAV of two channels (agent left, customer right) that sounds where they spoke, and its peaks, 0..255."""
     length_ms = entries[-1].at_ms
     sound = np.zeros((length_ms * TONE_RATE_HZ // 1000, 2), dtype=np.int16)
     for said in finals(entries):
