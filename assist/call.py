@@ -87,6 +87,7 @@ class _Side:
     dropped_ms: dict[str, float] = field(default_factory=dict)
     transcribed_ms: float = 0.0
     failed_ms: dict[str, float] = field(default_factory=dict)
+    unsettled_ms: float = 0.0
     missing_ms: float = 0.0
     speculative: Job | None = None
     speculative_shown: bool = False
@@ -294,6 +295,7 @@ class Call:
                 job.cancel()
             job = self.parts.gate.submit(ended.utterance)
         self._backlog.put_nowait((ended.utterance, job))
+        side.unsettled_ms += ended.utterance.end_ms - ended.utterance.start_ms
         side.partial_at_ms = ended.utterance.end_ms + FIRST_PARTIAL_MS
 
     def _ask_partial(self, party: Party, side: _Side) -> None:
@@ -389,10 +391,12 @@ class Call:
             if isinstance(error, asyncio.CancelledError) and not job.done.cancelled():
                 raise
             code = error.code if isinstance(error, RecogniserFailed) else "cancelled"
+            side.unsettled_ms -= length_ms
             side.failed_ms[code] = side.failed_ms.get(code, 0.0) + length_ms
             self._falter("recogniser", code, str(error), utterance.id)
             self._publish(Skipped(utterance.party, utterance.start_ms, utterance.end_ms, code))
             return None
+        side.unsettled_ms -= length_ms
         side.transcribed_ms += length_ms
         return Transcript(
             utterance.id,
@@ -470,6 +474,9 @@ class Call:
                 self._publish(Flagged(flag))
         except Exception as error:  # a rule that fails must not keep the call from ending
             self._falter("flag", "flag_failed", repr(error)[:300], "")
+        for side in self._sides.values():
+            if side.unsettled_ms:  # the call was given up with finals still under way
+                side.failed_ms["abandoned"] = side.failed_ms.get("abandoned", 0.0) + side.unsettled_ms
         self.ledger = {party: side.ledger() for party, side in self._sides.items()}
         self._publish(CallEnded(self._reason or "error:internal", duration_ms, dict(self.ledger), dict(self.anomalies)))
         self.sound.closing = True

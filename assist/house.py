@@ -45,6 +45,7 @@ class House:
         self.hurry = asyncio.Event()
         """Draining, and told again: wait for live calls no longer."""
         self.thinkers = ThreadPoolExecutor(2, thread_name_prefix="think")
+        self._left = asyncio.Event()
         self._parts: Parts | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -108,14 +109,15 @@ class House:
         return call
 
     def leave(self, call: Call) -> None:
-        """The call has ended."""
+        """The call has ended and its socket has said goodbye."""
         self.calls.pop(call.opened.call, None)
+        self._left.set()
 
     async def empty(self) -> None:
         """Returns when the last live call has left."""
         while self.calls:
-            await asyncio.wait([asyncio.create_task(call.ended.wait()) for call in self.calls.values()])
-            await asyncio.sleep(0)  # the socket of an ended call still says goodbye
+            self._left.clear()
+            await self._left.wait()
 
     async def tell(self, call: str, event: Marked | Reviewed) -> int:
         """Keep what a person said of a call, live or past. Returns its seq. Raises UnknownCall."""

@@ -159,7 +159,6 @@ class Ingest:
             outcome = (await asyncio.gather(self._life, return_exceptions=True))[0]
             if isinstance(outcome, BaseException):
                 log.error("call %s ended badly", call.opened.call, exc_info=outcome)
-            self.house.leave(call)
             await self.house.keeper.flush()
             for text in (
                 *self.protocol.ack(call.log.kept, dict(call.sound.kept_ms)),
@@ -169,6 +168,8 @@ class Ingest:
         if not self._over:
             with contextlib.suppress(RuntimeError, WebSocketDisconnect):
                 await self.socket.close(self._close_code, (error.code if error else self._reason)[:120])
+        if call:
+            self.house.leave(call)
 
     async def _send(self, text: str) -> None:
         if not self._over:
