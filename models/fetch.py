@@ -79,7 +79,7 @@ def _missing(weights: str, looked: str) -> ModelMissing:
         f"no Whisper weights for {weights!r} ({looked}). Three ways out: "
         f"(1) on a machine with a network: python -m models fetch {name}; "
         f"(2) point recogniser.weights at a directory that holds {', '.join(NEEDED)}; "
-        '(3) use the embedded recogniser: recogniser.engine = "pocketsphinx".'
+        '(3) use the embedded recogniser: recogniser.kind = "pocketsphinx".'
     )
 
 

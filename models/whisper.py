@@ -95,7 +95,7 @@ class Whisper:
             for start, samples in _pieces(utterance.samples):
                 part = self._hear(samples, utterance.stage != "partial")
                 parts.append(part._replace(words=_placed(part.words, start, utterance)))
-        except (RuntimeError, ValueError) as error:
+        except (RuntimeError, ValueError, MemoryError) as error:
             raise RecogniserFailed(f"whisper failed on {utterance.id}: {error}") from error
         spoken = [p for p in parts if p.decoded.text]
         tokens = sum(len(p.decoded.tokens) + 1 for p in spoken)
@@ -114,7 +114,7 @@ class Whisper:
         )
 
     def warm(self) -> None:
-        """One utterance of noise for every window on every worker."""
+        """One utterance of noise for every window on every worker. Raises ModelMissing where the device cannot run."""
         noise = np.random.default_rng(0).normal(0, 300, LONGEST_S * RATE_HZ).astype(np.int16)
         buckets = BUCKETS_S if self._options.window == "fit" else BUCKETS_S[-1:]
 
@@ -122,8 +122,11 @@ class Whisper:
             features = log_mel(noise[: (seconds - MARGIN_S) * RATE_HZ], seconds, self._bands)
             self._decode(self._encode(features), self._speaking("en"), seconds=1)
 
-        with ThreadPoolExecutor(self.workers) as pool:
-            list(pool.map(once, [seconds for seconds in buckets for _ in range(self.workers)]))
+        try:
+            with ThreadPoolExecutor(self.workers) as pool:
+                list(pool.map(once, [seconds for seconds in buckets for _ in range(self.workers)]))
+        except RuntimeError as error:  # CUDA's own libraries are looked for only now
+            raise ModelMissing(f'{self.name} cannot run: {error}; recogniser.device = "cpu" always can') from error
 
     def close(self) -> None:
         """Unload the model; later calls of `transcribe` raise RecogniserFailed."""

@@ -338,6 +338,13 @@ def test_a_missing_device_is_named(weights: Path) -> None:
     assert whisper.load(str(weights), device="auto", workers=1).name.split()[3] == "int8"
 
 
+def test_a_device_that_loads_but_cannot_run_is_named(weights: Path) -> None:
+    loaded = whisper.load(str(weights), workers=1)
+    loaded._model.unload_model()  # as where CUDA is there and cuBLAS is not: the first run raises
+    with pytest.raises(ModelMissing, match=r'recogniser\.device = "cpu"'):
+        loaded.warm()
+
+
 def test_made_weights_have_whispers_shape(weights: Path) -> None:
     vocabulary = json.loads((weights / "vocabulary.json").read_text())
     text, special = 1_024, 1_608
