@@ -54,6 +54,11 @@ class Encoder:
             vectors[row] = self._vector(text)
         return vectors
 
+    def forget(self) -> None:
+        """Drop the remembered texts, so that a measurement pays for every one of them."""
+        with self._lock:
+            self._remembered.clear()
+
     def _vector(self, text: str) -> NDArray[np.float32]:
         with self._lock:
             known = self._remembered.get(text)

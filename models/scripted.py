@@ -1,12 +1,17 @@
 """A recogniser that says what a file tells it, for tests and benchmarks.
 
-It knows the time of an utterance and never listens to its sound. It is never chosen by itself.
+It knows the time of an utterance and never listens to its sound (a Whisper beside it may, so that saying what the
+script says costs what listening would). It is never chosen by itself.
 
 The file is TOML (`[[say]]` tables) or JSON (`{"say": [...]}`):
 
     delay_ms = 40          # how long each transcription takes
     fail = [3]             # transcriptions, counted from 1, that raise RecogniserFailed
     hang_ms = { 5 = 2000 } # transcriptions that take so much longer
+
+    [effort]               # Whisper works on every utterance beside it, for the cost; its text is thrown away
+    weights = "weights/random-tiny"
+    tokens_per_s = 3.4     # random weights only
 
     [[say]]
     party = "customer"
@@ -21,12 +26,16 @@ import itertools
 import time
 import tomllib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from assist.audio import Party, Utterance
 from assist.conversation import Transcript, Word
 from assist.errors import ConfigError, RecogniserFailed
+
+if TYPE_CHECKING:
+    from models.whisper import Whisper
 
 
 class Say(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -50,6 +59,13 @@ class Say(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return [Word(text, start, end) for text, (start, end) in zip(texts, itertools.pairwise(at), strict=True)]
 
 
+class Effort(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What `models.whisper.load` is asked for; `tokens_per_s` 0 where the weights are real."""
+
+    weights: str
+    tokens_per_s: float = 0.0
+
+
 class Script(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the file holds."""
 
@@ -60,6 +76,7 @@ class Script(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     language: str = "en"
     workers: int = 4
     probability: float | None = None
+    effort: Effort | None = None
 
 
 class Scripted:
@@ -67,11 +84,12 @@ class Scripted:
 
     rough = False
 
-    def __init__(self, script: Script, name: str = "scripted") -> None:
-        self.name = name
-        self.workers = script.workers
+    def __init__(self, script: Script, name: str = "scripted", beside: Whisper | None = None) -> None:
+        self.name = f"{name} at the cost of {beside.name}" if beside else name
+        self.workers = beside.workers if beside else script.workers
         self.calls = 0
         self._script = script
+        self._beside = beside
         self._count = itertools.count(1)
 
     def transcribe(self, utterance: Utterance) -> Transcript:
@@ -82,6 +100,8 @@ class Scripted:
             time.sleep(wait_ms / 1000)
         if number in self._script.fail:
             raise RecogniserFailed(f"the script makes transcription {number} fail")
+        if self._beside:
+            self._beside.transcribe(utterance)
         words = sorted((w for say in self._script.say for w in _heard(say, utterance)), key=lambda w: w.start_ms)
         return Transcript(
             utterance=utterance.id,
@@ -96,10 +116,14 @@ class Scripted:
         )
 
     def warm(self) -> None:
-        """Nothing to warm."""
+        """Nothing to warm but what works beside it."""
+        if self._beside:
+            self._beside.warm()
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Nothing to give back but what works beside it."""
+        if self._beside:
+            self._beside.close()
 
 
 def _heard(say: Say, utterance: Utterance) -> list[Word]:
@@ -122,7 +146,7 @@ def _heard(say: Say, utterance: Utterance) -> list[Word]:
 
 
 def load(path: str | Path) -> Scripted:
-    """A Scripted from a TOML or JSON file. Raises ConfigError where it is missing or wrong."""
+    """A Scripted from a TOML or JSON file. Raises ConfigError where it is missing or wrong, ModelMissing."""
     path = Path(path)
     try:
         raw = path.read_text(encoding="utf-8")
@@ -132,4 +156,9 @@ def load(path: str | Path) -> Scripted:
             script = msgspec.convert(tomllib.loads(raw), Script, strict=False)
     except (OSError, ValueError, msgspec.MsgspecError) as error:
         raise ConfigError(f"the script {path} cannot be used: {error}") from error
-    return Scripted(script, name=f"scripted {path.name}")
+    beside = None
+    if effort := script.effort:
+        from models import whisper
+
+        beside = whisper.load(effort.weights, random_tokens_per_s=effort.tokens_per_s or None)
+    return Scripted(script, f"scripted {path.name}", beside)
