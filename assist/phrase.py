@@ -62,7 +62,7 @@ def stem(word: str) -> str:
     for suffix in _SUFFIXES:
         if plain.endswith(suffix) and len(plain) - len(suffix) >= 3 and not plain.endswith("ss"):
             return plain[: -len(suffix)]
-    return plain
+    return plain[:-1] if plain.endswith("e") and len(plain) > 3 else plain  # "take" as "taking"
 
 
 @lru_cache(maxsize=4096)

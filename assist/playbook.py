@@ -172,6 +172,8 @@ class Route:
         self.playbook = next((book for book in knowledge.playbooks.values() if not book.topics), None)
         self.place = Place()
         self.topic = ""
+        self._left: dict[str, Place] = {}
+        self._seen = 0
         self.ticked = ""
         """Title of the step ticked last, or ""."""
 
@@ -189,25 +191,34 @@ class Route:
         return next((later for distance, later in _ahead(self.playbook, step.id) if distance == 1), None)
 
     def after(self, conversation: Conversation) -> PlaybookMoved | None:
-        """Follow the newest turn of `conversation`; what to tell if the playbook or a step changed."""
-        if not conversation.turns:
-            return None
-        turn = conversation.turns[-1]
-        before = (self.playbook, self.place)
-        chosen = self._chosen(call_topics(conversation.turns, self.settings.fade))
+        """Follow the turns of `conversation` not followed yet; what to tell if the playbook or a step changed."""
+        turns, seen = conversation.turns, self._seen
+        self._seen = len(turns)
+        before = (self.playbook, self.place.done)
+        chosen = self._chosen(call_topics(turns, self.settings.fade))
         if chosen is not None and chosen is not self.playbook:
-            self.playbook = chosen
-            first = self.playbook is None or not self.playbook.topics
-            self.place = _carried(self.playbook, self.place, chosen)
-            for earlier in conversation.turns[-_REPLAYED_TURNS:-1] if first else ():
-                self.place = advance(chosen, self.place, earlier, self.settings.hops)
+            seen = self._enter(chosen, seen)
         if self.playbook is None:
             return None
-        self.place = advance(self.playbook, self.place, turn, self.settings.hops)
+        for turn in turns[max(seen, len(turns) - _REPLAYED_TURNS) :]:
+            self.place = advance(self.playbook, self.place, turn, self.settings.hops)
         self.ticked = next((step.title for step in self.playbook.step if step.id == self.place.last), "")
-        if (self.playbook, self.place.done) == (before[0], before[1].done):
+        if (self.playbook, self.place.done) == before:
             return None
         return PlaybookMoved(self.playbook.id, self.playbook.title, draw(self.playbook, self.place))
+
+    def _enter(self, chosen: Playbook, seen: int) -> int:
+        """Change to `chosen`; from which turn on it is to be followed.
+
+        The first playbook with a topic looks back over the call, which was about it all along. A later one starts
+        here, and one that was left is taken up where it was.
+        """
+        left, place = self.playbook, self.place
+        if left is not None:
+            self._left[left.id] = place
+        self.playbook = chosen
+        self.place = self._left.get(chosen.id) or _carried(left, place, chosen)
+        return seen if left is not None and left.topics else 0
 
     def _chosen(self, topics: dict[str, float]) -> Playbook | None:
         """The playbook of the heaviest topic that has one, if it is heavy enough to move to."""
