@@ -109,7 +109,7 @@ def read_object(message: str | bytes) -> dict[str, object]:
     """A JSON object. Raises BadMessage."""
     try:
         value = msgspec.json.decode(message)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise BadMessage(f"not JSON: {error}") from error
     if not isinstance(value, dict):
         raise BadMessage(f"a JSON object is expected, not {type(value).__name__}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Any
+from typing import Any, NamedTuple
 
 from assist.audio import Encoding, Party
 from assist.errors import BadEncoding, BadMessage, UnknownMessage
@@ -23,6 +23,14 @@ MOST_LOST_MS = 10_000
 """A jump of chunk numbers beyond this is a renumbering, not a loss."""
 
 
+class _Media(NamedTuple):
+    """One media message, read when it came, so that a bad one costs no good one that waits before it."""
+
+    party: Party
+    payload: bytes
+    chunk: int | None
+
+
 class Twilio:
     """One media stream."""
 
@@ -30,7 +38,7 @@ class Twilio:
         self._opened: Opened | None = None
         self._roles: dict[str, Party] = {}
         self._next: int | None = None
-        self._early: dict[int, dict[str, Any]] = {}
+        self._early: dict[int, _Media | Key | Bye | None] = {}
         self._skipped: set[int] = set()
         self._chunk: dict[Party, int] = {}
         self._bytes_per_ms = 8.0
@@ -86,7 +94,7 @@ class Twilio:
         outbound: Party = "customer" if inbound == "agent" else "agent"
         self._roles = {"inbound": inbound, "outbound": outbound}
         tracks = start.get("tracks")
-        known = [t for t in tracks if t in self._roles] if isinstance(tracks, list) else []
+        known = [t for t in map(str, tracks) if t in self._roles] if isinstance(tracks, list) else []
         # Both are opened even when one is announced: a declared track may stay away, an undeclared one may come.
         parties: tuple[Party, ...] = ("agent", "customer")
         sid = start.get("callSid") or start.get("streamSid") or text.get("streamSid")
@@ -102,29 +110,32 @@ class Twilio:
         return [self._opened]
 
     def _in_order(self, text: dict[str, Any]) -> list[Said]:
+        message = self._read(text)
         if "sequenceNumber" not in text:
-            return self._say(text)  # an alias dialect without numbers: order of arrival is all there is
+            return self._say(message)  # an alias dialect without numbers: order of arrival is all there is
         number = _sequence(text, 0)
         assert self._next is not None
         if number < self._next or number in self._early:
-            return self._stray(text, number)
+            return self._stray(message, number)
         if number > self._next + 10 * WINDOW:
-            self._next = number  # renumbered; holding thousands of frames for it would be worse
-            return [Odd("renumbered"), *self.flush(), *self._advance(text)]
+            # Renumbered: holding thousands of frames for it would be worse.
+            waiting = self.flush()
+            self._next = number
+            return [Odd("renumbered"), *waiting, *self._advance(message)]
         if number > self._next:
-            self._early[number] = text
+            self._early[number] = message
             said: list[Said] = [Odd("reordered")]
             while len(self._early) > WINDOW or (self._early and max(self._early) - self._next > WINDOW):
                 said += self._skip_hole()
             return said
-        return self._advance(text)
+        return self._advance(message)
 
-    def _advance(self, text: dict[str, Any]) -> list[Said]:
+    def _advance(self, message: _Media | Key | Bye | None) -> list[Said]:
         assert self._next is not None
-        said = self._say(text)
+        said = self._say(message)
         self._next += 1
-        while (early := self._early.pop(self._next, None)) is not None:
-            said += self._say(early)
+        while self._next in self._early:
+            said += self._say(self._early.pop(self._next))
             self._next += 1
         return said
 
@@ -137,36 +148,44 @@ class Twilio:
         self._next = first
         return [Odd("missing"), *self._advance(self._early.pop(first))]
 
-    def _stray(self, text: dict[str, Any], number: int) -> list[Said]:
+    def _stray(self, message: _Media | Key | Bye | None, number: int) -> list[Said]:
         # Its number has passed: late if its hole was skipped, a duplicate if it was heard (or waits to be).
         reason = "late" if number in self._skipped else "duplicate"
         self._skipped.discard(number)
-        if text.get("event") != "media":
+        if not isinstance(message, _Media):
             return [Odd(reason)]
-        party, payload, _ = self._media(text)
-        return [Odd(reason), Dropped(party, len(payload), reason)]
+        return [Odd(reason), Dropped(message.party, len(message.payload), reason)]
 
-    def _say(self, text: dict[str, Any]) -> list[Said]:
+    def _say(self, message: _Media | Key | Bye | None) -> list[Said]:
+        if message is None:
+            return []
+        if self._closed:
+            return [Odd("after_stop")]
+        if not isinstance(message, _Media):
+            self._closed = isinstance(message, Bye)
+            return [message]
+        party, payload, chunk = message
+        said: list[Said] = []
+        before = self._chunk.get(party)
+        if chunk is not None:
+            if before is not None and chunk > before + 1:
+                length_ms = round((chunk - before - 1) * len(payload) / self._bytes_per_ms)
+                said.append(Lost(party, length_ms) if length_ms <= MOST_LOST_MS else Odd("renumbered"))
+            self._chunk[party] = chunk
+        return [*said, Sound(party, payload)]
+
+    def _read(self, text: dict[str, Any]) -> _Media | Key | Bye | None:
+        """What a numbered message says by itself; None where that is nothing."""
         event = text["event"]
         if event == "media":
-            party, payload, chunk = self._media(text)
-            said: list[Said] = []
-            before = self._chunk.get(party)
-            if chunk is not None:
-                if before is not None and chunk > before + 1:
-                    length_ms = round((chunk - before - 1) * len(payload) / self._bytes_per_ms)
-                    said.append(Lost(party, length_ms) if length_ms <= MOST_LOST_MS else Odd("renumbered"))
-                self._chunk[party] = chunk
-            return [*said, Sound(party, payload)]
+            return self._media(text)
         if event == "dtmf":
-            track = text.get("dtmf", {}).get("track") if isinstance(text.get("dtmf"), dict) else None
-            return [Key(self._roles.get(str(track).removesuffix("_track"), "customer"))]
-        if event == "stop":
-            self._closed = True
-            return [Bye()]
-        return []
+            given = text.get("dtmf")
+            track = given.get("track") if isinstance(given, dict) else None
+            return Key(self._roles.get(str(track).removesuffix("_track"), "customer"))
+        return Bye() if event == "stop" else None
 
-    def _media(self, text: dict[str, Any]) -> tuple[Party, bytes, int | None]:
+    def _media(self, text: dict[str, Any]) -> _Media:
         media = text.get("media")
         if not isinstance(media, dict):
             raise BadMessage("media: the object `media` is missing")
@@ -181,7 +200,7 @@ class Twilio:
         except (binascii.Error, ValueError) as error:
             raise BadMessage(f"media: payload is not base64: {error}") from error
         chunk = media.get("chunk")
-        return self._roles[track], audio, None if chunk is None else _number(chunk, "chunk")
+        return _Media(self._roles[track], audio, None if chunk is None else _number(chunk, "chunk"))
 
 
 def _sequence(text: dict[str, Any], default: int) -> int:
