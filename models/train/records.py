@@ -10,6 +10,7 @@ import csv
 import datetime
 import gzip
 import json
+import random
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 PHRASES: Final = Path(__file__).resolve().parent / "data" / "service_phrases.toml"
+PATTERNS: Final = PHRASES.with_name("service_patterns.toml")
 LOG: Final = ROOT / "models" / "LOG.md"
 Labelled = list[tuple[str, str]]
 
@@ -46,6 +48,19 @@ def service_phrases() -> Labelled:
     """The project's own labelled sentences: (text, negative | neutral | positive)."""
     rows = tomllib.loads(PHRASES.read_text("utf-8"))
     return [(text, label) for label in ("negative", "neutral", "positive") for text in rows[label]]
+
+
+def service_patterns(each: int, seed: int) -> Labelled:
+    """Every pattern filled in `each` times (one without slots is repeated), the same for the same seed."""
+    raw = tomllib.loads(PATTERNS.read_text("utf-8"))
+    rng = random.Random(seed)
+    pairs: Labelled = []
+    for label, patterns in raw["patterns"].items():
+        for pattern in patterns:
+            for _ in range(each):
+                text = pattern.format_map({slot: rng.choice(words) for slot, words in raw["slots"].items()})
+                pairs.append((text, label))
+    return pairs
 
 
 def goemotions(data: Path, part: str) -> Labelled:
