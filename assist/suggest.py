@@ -78,7 +78,8 @@ class Guide:
         self._route = Route(knowledge, playbook)
         self._rules = sorted(
             (rule for rule in knowledge.rules.values() if rule.suggest or rule.tell),
-            key=lambda rule: -_SEVERITY_SCORE[rule.severity],
+            # What the customer asked for in words comes before how they sound.
+            key=lambda rule: (not rule.when.said, -_SEVERITY_SCORE[rule.severity]),
         )
         self._spent: set[str] = set()  # rules about what was not said or not heard, told once
         self._refused: set[str] = set()

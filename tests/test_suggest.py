@@ -93,6 +93,17 @@ def test_a_rule_comes_before_the_playbook(guide: Guide) -> None:
     assert [kind for kind, _ in cards(told[1])].count("action") == 1
 
 
+def test_what_was_asked_for_comes_before_how_it_sounds() -> None:
+    said: list[guidance.Said] = [
+        ("agent", "thank you for calling Northgate, your account number please"),
+        ("customer", "hello"),
+        ("customer", "I am furious", heard(call=-0.9, turn=-0.9)),
+        ("customer", "get me a manager", heard(call=-0.9, turn=-0.9)),
+    ]
+    refs = [[card.ref for card in told.suggestions][:1] for told in run(Guide(SHIPPED, STAND_IN), *said)]
+    assert refs[2:] == [["acknowledge_trouble"], ["offer_supervisor"]]
+
+
 def test_what_was_not_said_is_told_once(knowledge: Knowledge, search: Search) -> None:
     guide = Guide(knowledge, search)
     conversation = Conversation("call").with_turn(turn(0, "agent", "hello"))
