@@ -14,7 +14,10 @@ export function render(body) {
   const blocks = [];
   let open = null; // the list or paragraph that the next line may continue
   for (const line of body.split(/\r?\n/)) {
-    if (!line.trim()) { open = null; continue; }
+    if (!line.trim()) {
+      open = null;
+      continue;
+    }
     const rule = RULES.find(({ at }) => at.test(line));
     const text = rule ? line.replace(rule.at, "") : line.trim();
     if (rule?.kind === "h3") {

@@ -5,7 +5,7 @@ import { el, say } from "./dom.js";
 import { PLACES } from "./slots.js";
 import { clock, party } from "./words.js";
 
-const LOOKS_FOR_MS = 30_000; // a pointer or focus that has not stirred for this long reads nothing
+const LOOKS_FOR_MS = 30_000; // a pointer or focus this long at rest reads nothing
 const TOO_NEW_MS = 350; // a key or click this soon was meant for what stood here before
 
 const heads = { action: "Next", step: "Next step", alert: "⚠ Alert", article: "" };
@@ -21,11 +21,21 @@ export class Cards {
     this.stirredAt = 0;
     this.done = "";
     for (const place of PLACES) {
-      places[place].addEventListener("pointerenter", () => { this.over = place; });
-      places[place].addEventListener("pointerleave", () => { if (this.over === place) this.over = null; });
+      places[place].addEventListener("pointerenter", () => {
+        this.over = place;
+      });
+      places[place].addEventListener("pointerleave", () => {
+        if (this.over === place) this.over = null;
+      });
     }
     for (const kind of ["pointermove", "pointerdown", "keydown"]) {
-      addEventListener(kind, () => { this.stirredAt = performance.now(); }, { passive: true });
+      addEventListener(
+        kind,
+        () => {
+          this.stirredAt = performance.now();
+        },
+        { passive: true },
+      );
     }
   }
 
@@ -75,16 +85,37 @@ export class Cards {
     const article = kind === "article";
     const proof = this.#proof(suggestion, turns);
     const buttons = article
-      ? [button("open", "Open"), marks && button("used", "Useful", "quiet"), marks && button("not_useful", "Not useful", "quiet")]
+      ? [
+          button("open", "Open"),
+          marks && button("used", "Useful", "quiet"),
+          marks && button("not_useful", "Not useful", "quiet"),
+        ]
       : [marks && button("do", kind === "alert" ? "Seen" : "Do", "loud"), marks && button("dismissed", "Not now")];
-    return el("article", { class: `card ${kind}`, tabindex: 0, data: { suggestion: id, ref: suggestion.ref }, "aria-describedby": `proof-${place}` },
-      heads[kind] && el("p", { class: "kind" }, el("span", { class: "strong" }, heads[kind]), el("span", { class: "waiting pale" })),
-      el("h2", { class: article ? "" : "loudest", dir: "auto" }, title),
+    return el(
+      "article",
+      {
+        class: `card ${kind}`,
+        tabindex: 0,
+        data: { suggestion: id, ref: suggestion.ref },
+        "aria-describedby": `proof-${place}`,
+      },
+      heads[kind] &&
+        el("p", { class: "kind" }, el("span", { class: "strong" }, heads[kind]), el("span", { class: "waiting pale" })),
+      el("h2", { class: article ? "" : "loudest", dir: "auto", title }, title),
       article && quote && el("p", { class: "quote", dir: "auto" }, `“${quote}”`),
       el("p", { class: "why pale", dir: "auto" }, why),
       !article && kind !== "alert" && quote && el("p", { class: "quote", dir: "auto" }, `Say: “${quote}”`),
-      el("div", { class: "buttons" }, ...buttons, article && source && source !== `article:${suggestion.ref}` && el("span", { class: "source pale", dir: "auto", title: source }, source)),
-      proof && el("p", { class: "proof", id: `proof-${place}`, role: "note" }, ...proof));
+      el(
+        "div",
+        { class: "buttons" },
+        ...buttons,
+        article &&
+          source &&
+          source !== `article:${suggestion.ref}` &&
+          el("span", { class: "source pale", dir: "auto", title: source }, source),
+      ),
+      proof && el("p", { class: "proof", id: `proof-${place}`, role: "note" }, ...proof),
+    );
   }
 
   /** The customer's own words behind a suggestion. */
@@ -105,7 +136,8 @@ export class Cards {
   press(place, what) {
     const suggestion = this.drawn[place];
     if (!suggestion || performance.now() - this.since[place] < TOO_NEW_MS) return;
-    if (place === "next" && what !== "open") this.done = what === "do" ? `✓ ${suggestion.kind === "alert" ? "Seen" : "Done"}: ${suggestion.title}.` : "";
+    if (place === "next" && what !== "open")
+      this.done = what === "do" ? `✓ ${suggestion.kind === "alert" ? "Seen" : "Done"}: ${suggestion.title}.` : "";
     this.act(suggestion, what);
   }
 

@@ -26,7 +26,17 @@ export function spark(picture, points, { now_ms, span_ms, low, high, level, word
     svg("line", { class: "level", x1: 0, x2: width, y1: y(level), y2: y(level) }),
     svg("polyline", { points: line }),
     ...inside.map((p, i) =>
-      svg("circle", { cx: round(x(p.at_ms)), cy: round(y(p.score)), r: i === inside.length - 1 ? 3.5 : 2, "data-score": p.score, "data-at": p.at_ms },
-        svg("title", {}, `${clock(p.at_ms)}  ${p.label} (${signed(p.score)})${p.quote ? `  “${p.quote}”` : ""}`))),
+      svg(
+        "circle",
+        {
+          cx: round(x(p.at_ms)),
+          cy: round(y(p.score)),
+          r: i === inside.length - 1 ? 3.5 : 2,
+          "data-score": p.score,
+          "data-at": p.at_ms,
+        },
+        svg("title", {}, `${clock(p.at_ms)}  ${p.label} (${signed(p.score)})${p.quote ? `  “${p.quote}”` : ""}`),
+      ),
+    ),
   );
 }

@@ -36,7 +36,9 @@ export function typing(event) {
   if (event.ctrlKey || event.metaKey || event.altKey) return true;
   const target = event.target;
   if (document.querySelector("dialog[open]")) return true;
-  return target instanceof HTMLElement && (target.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName));
+  return (
+    target instanceof HTMLElement && (target.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName))
+  );
 }
 
 /** Runs `draw` at most once a frame, and once a second at the most where the page is hidden. */
@@ -45,7 +47,10 @@ export function oncePerFrame(draw) {
   return () => {
     if (due) return;
     due = true;
-    const go = () => { due = false; draw(); };
+    const go = () => {
+      due = false;
+      draw();
+    };
     if (document.hidden) setTimeout(go, 1000);
     else requestAnimationFrame(go);
   };

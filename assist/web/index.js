@@ -12,17 +12,39 @@ const worst = (flags) => [...flags].sort((a, b) => RANK[a.severity] - RANK[b.sev
 function row(call, topics) {
   const { metadata, ended, flags } = call;
   const [flag, more] = [worst(flags), flags.length - 1];
-  return el("li", { class: "call", data: { call: call.call } },
+  return el(
+    "li",
+    { class: "call", data: { call: call.call } },
     el("span", { class: ended ? "dot" : "dot on", "aria-hidden": "true" }),
-    el("span", {}, el("bdi", { class: "strong" }, caller(metadata) || call.call), metadata.agent && el("span", { class: "pale" }, " with ", el("bdi", {}, metadata.agent))),
-    el("span", { dir: "auto" }, call.topic ? topics[call.topic] ?? plain(call.topic) : "No topic yet",
-      call.sentiment !== null && el("span", { class: "pale" }, ` · ${mood(call.sentiment)}`)),
-    el("span", { class: "pale" }, when(call.started_at), ended && ` · ${clock(call.duration_ms)}`, ended && call.reason !== "bye" && ` · ${ending(call.reason)}`,
+    el(
+      "span",
+      {},
+      el("bdi", { class: "strong" }, caller(metadata) || call.call),
+      metadata.agent && el("span", { class: "pale" }, " with ", el("bdi", {}, metadata.agent)),
+    ),
+    el(
+      "span",
+      { dir: "auto" },
+      call.topic ? (topics[call.topic] ?? plain(call.topic)) : "No topic yet",
+      call.sentiment !== null && el("span", { class: "pale" }, ` · ${mood(call.sentiment)}`),
+    ),
+    el(
+      "span",
+      { class: "pale" },
+      when(call.started_at),
+      ended && ` · ${clock(call.duration_ms)}`,
+      ended && call.reason !== "bye" && ` · ${ending(call.reason)}`,
       metadata.queue && el("span", {}, " · ", el("bdi", {}, metadata.queue)),
-      flag && el("span", { class: "flagged" }, ` · ${severity[flag.severity]} ${flag.severity}${more ? ` +${more}` : ""}`)),
-    el("span", { class: "doors" },
+      flag &&
+        el("span", { class: "flagged" }, ` · ${severity[flag.severity]} ${flag.severity}${more ? ` +${more}` : ""}`),
+    ),
+    el(
+      "span",
+      { class: "doors" },
       el("a", { href: routes.pages.overlay(call.call) }, ended ? "Replay" : "Open"),
-      flag && el("a", { href: routes.pages.review(call.call, flag.rule) }, "Review")));
+      flag && el("a", { href: routes.pages.review(call.call, flag.rule) }, "Review"),
+    ),
+  );
 }
 
 let drawn = "";

@@ -19,14 +19,23 @@ export function waitMs(n, random = Math.random) {
  * tell.reset()          the server's log is shorter than ours: forget everything, it comes again from 1
  */
 export class LogSocket {
-  #address; #tell; #socket = null; #attempt = 0; #timer = 0; #watch = 0; #finished = false; #error = null;
+  #address;
+  #tell;
+  #socket = null;
+  #attempt = 0;
+  #timer = 0;
+  #watch = 0;
+  #finished = false;
+  #error = null;
 
   constructor(address, tell, after = 0) {
     this.#address = address;
     this.#tell = tell;
     this.seq = after;
     this.heardAt = performance.now();
-    this.wake = () => { if (!document.hidden) this.#hurry(); };
+    this.wake = () => {
+      if (!document.hidden) this.#hurry();
+    };
     addEventListener("online", this.wake);
     document.addEventListener("visibilitychange", this.wake);
     this.#connect("connecting");
@@ -42,7 +51,12 @@ export class LogSocket {
   }
 
   #status(phase) {
-    this.#tell.status({ phase, attempt: this.#attempt, code: this.#error?.code ?? "", message: this.#error?.message ?? "" });
+    this.#tell.status({
+      phase,
+      attempt: this.#attempt,
+      code: this.#error?.code ?? "",
+      message: this.#error?.message ?? "",
+    });
   }
 
   #connect(phase) {
@@ -50,7 +64,9 @@ export class LogSocket {
     this.#status(phase);
     const socket = new WebSocket(this.#address(this.seq));
     this.#socket = socket;
-    socket.onmessage = (message) => { if (socket === this.#socket) this.#hear(message.data); };
+    socket.onmessage = (message) => {
+      if (socket === this.#socket) this.#hear(message.data);
+    };
     socket.onclose = () => this.#lost(socket);
     this.#listen();
   }
@@ -58,7 +74,10 @@ export class LogSocket {
   #listen() {
     clearTimeout(this.#watch);
     const socket = this.#socket;
-    this.#watch = setTimeout(() => { socket.close(); this.#lost(socket); }, SILENT_AFTER_MS);
+    this.#watch = setTimeout(() => {
+      socket.close();
+      this.#lost(socket);
+    }, SILENT_AFTER_MS);
   }
 
   #hear(data) {
@@ -66,25 +85,41 @@ export class LogSocket {
     this.heardAt = performance.now();
     this.#listen();
     if (message.event) this.#take(message);
-    else if (message.type === "live") { this.#attempt = 0; this.#status("live"); }
-    else if (message.type === "heartbeat") this.#tell.clock(message.now_ms);
+    else if (message.type === "live") {
+      this.#attempt = 0;
+      this.#status("live");
+    } else if (message.type === "heartbeat") this.#tell.clock(message.now_ms);
     else if (message.type === "error") this.#error = message;
   }
 
   #take(entry) {
     if (entry.seq <= this.seq) return;
-    if (entry.seq > this.seq + 1) { this.#socket.close(); this.#lost(this.#socket); return; }
+    if (entry.seq > this.seq + 1) {
+      this.#socket.close();
+      this.#lost(this.#socket);
+      return;
+    }
     this.seq = entry.seq;
     this.#tell.entry(entry);
-    if (entry.event.type === "CallEnded") { this.#status("ended"); this.close(); }
+    if (entry.event.type === "CallEnded") {
+      this.#status("ended");
+      this.close();
+    }
   }
 
   #lost(socket) {
     if (socket !== this.#socket || this.#finished) return;
     this.#socket = null;
     clearTimeout(this.#watch);
-    if (HOPELESS.has(this.#error?.code)) { this.#status("failed"); this.close(); return; }
-    if (this.#error?.code === "future_cursor") { this.seq = 0; this.#tell.reset(); }
+    if (HOPELESS.has(this.#error?.code)) {
+      this.#status("failed");
+      this.close();
+      return;
+    }
+    if (this.#error?.code === "future_cursor") {
+      this.seq = 0;
+      this.#tell.reset();
+    }
     this.#status("reconnecting");
     this.#timer = setTimeout(() => this.#connect("reconnecting"), waitMs(this.#attempt++));
   }

@@ -7,7 +7,8 @@ import { mark } from "./routes.js";
 const MOST = 50;
 
 export class Marks {
-  #queue = []; #busy = false;
+  #queue = [];
+  #busy = false;
 
   /** `refused(message)`: the server will not have one of them. */
   constructor(call, refused) {

@@ -15,7 +15,11 @@ import { Transcript } from "./transcript.js";
 const LOOK_AGAIN_MS = 2_000;
 
 const view = {
-  state: empty(), phase: "connecting", shown: nobody(), waiting: 0, topics: {},
+  state: empty(),
+  phase: "connecting",
+  shown: nobody(),
+  waiting: 0,
+  topics: {},
   heardAt: performance.now(), // when the server last said anything
   clock: { call_ms: 0, at: performance.now() }, // the call's time, at this moment of ours
 };
@@ -42,7 +46,14 @@ function draw() {
   }
   const heardAt = socket ? socket.heardAt : view.heardAt;
   drawHead(state, { phase, behind_ms: performance.now() - heardAt, now_ms: now, topics: view.topics });
-  cards.draw({ shown: view.shown, waiting: view.waiting, suggestions: state.suggestions, turns: state.turns, quiet: quiet(), marks: !past() });
+  cards.draw({
+    shown: view.shown,
+    waiting: view.waiting,
+    suggestions: state.suggestions,
+    turns: state.turns,
+    quiet: quiet(),
+    marks: !past(),
+  });
   drawPlaybook(state.playbook);
   transcript?.draw(state);
   say($("no-words"), state.turns.size ? "" : noWords());
@@ -69,11 +80,14 @@ function noWords() {
   return past() ? "Words appear here as they were heard." : "No words yet. They appear here as they are heard.";
 }
 
-const cards = new Cards({ next: $("place-next"), first: $("place-first"), second: $("place-second") }, (suggestion, what) => {
-  if (what === "open") open(suggestion);
-  else became(suggestion, what === "do" ? "used" : what);
-  draw();
-});
+const cards = new Cards(
+  { next: $("place-next"), first: $("place-first"), second: $("place-second") },
+  (suggestion, what) => {
+    if (what === "open") open(suggestion);
+    else became(suggestion, what === "do" ? "used" : what);
+    draw();
+  },
+);
 
 function became(suggestion, what) {
   if (!marks) return;
@@ -103,7 +117,10 @@ async function find(wanted) {
     try {
       if (wanted !== "live" && first) return await routes.call(wanted);
       const found = (await routes.calls()).find((c) =>
-        wanted === "live" ? !c.ended && (!asked.get("agent") || c.metadata.agent === asked.get("agent")) : c.call === wanted);
+        wanted === "live"
+          ? !c.ended && (!asked.get("agent") || c.metadata.agent === asked.get("agent"))
+          : c.call === wanted,
+      );
       if (found) return found;
       view.phase = "waiting";
     } catch (error) {
@@ -118,14 +135,19 @@ async function find(wanted) {
 
 function follow(id) {
   transcript = new Transcript($("scroller"), $("transcript"), $("newest"));
-  marks = new Marks(id, (message) => { view.state.unkept = `A mark was not kept: ${message}`; soon(); });
+  marks = new Marks(id, (message) => {
+    view.state.unkept = `A mark was not kept: ${message}`;
+    soon();
+  });
   socket = new LogSocket((after) => routes.eventsAddress(id, after), {
     entry(entry) {
       apply(view.state, entry);
       if (entry.at_ms > now_ms() - 50) view.clock = { call_ms: entry.at_ms, at: performance.now() };
       if (view.phase === "live") soon(); // what comes before is drawn at once when all of it is there
     },
-    clock(call_ms) { view.clock = { call_ms, at: performance.now() }; },
+    clock(call_ms) {
+      view.clock = { call_ms, at: performance.now() };
+    },
     status({ phase, message }) {
       view.phase = phase;
       if (phase === "failed") view.state.failure = message;
@@ -143,15 +165,23 @@ function follow(id) {
 async function awaitNext() {
   for (;;) {
     await new Promise((go) => setTimeout(go, LOOK_AGAIN_MS));
-    const next = await routes.calls().then((all) => all.find((c) => !c.ended), () => null);
-    if (next) { location.reload(); return; }
+    const next = await routes.calls().then(
+      (all) => all.find((c) => !c.ended),
+      () => null,
+    );
+    if (next) {
+      location.reload();
+      return;
+    }
   }
 }
 
 async function rerun(id) {
   view.phase = "past";
   const entries = await routes.log(id);
-  transcript = new Transcript($("scroller"), $("transcript"), $("newest"), (turn) => replay.playFrom(turn.start_ms - 100));
+  transcript = new Transcript($("scroller"), $("transcript"), $("newest"), (turn) =>
+    replay.playFrom(turn.start_ms - 100),
+  );
   const audio = $("audio");
   audio.src = routes.audioAddress(id);
   $("player").hidden = false;
@@ -168,7 +198,10 @@ async function rerun(id) {
   replay = new Replay(entries, audio, moment);
   const all = $("show-all");
   all.checked = asked.has("all");
-  all.addEventListener("change", () => { transcript.follows = all.checked; replay.show(all.checked); });
+  all.addEventListener("change", () => {
+    transcript.follows = all.checked;
+    replay.show(all.checked);
+  });
   transcript.follows = all.checked;
   replay.show(all.checked);
 }
@@ -180,14 +213,30 @@ const keys = {
     if (suggestion?.kind === "article") cards.press(at, "open");
     else if (suggestion && !past()) cards.press(at, "do");
   },
-  Escape() { if (!past()) cards.press(cards.focused() ?? "next", "dismissed"); },
-  ArrowDown() { cards.move(1); },
-  ArrowUp() { cards.move(-1); },
-  u() { if (cards.focused() && !past()) cards.press(cards.focused(), "used"); },
-  n() { if (cards.focused() && !past()) cards.press(cards.focused(), "not_useful"); },
-  End() { transcript?.pin(); },
-  " "() { replay?.toggle(); },
-  "?"() { $("keys").showModal(); },
+  Escape() {
+    if (!past()) cards.press(cards.focused() ?? "next", "dismissed");
+  },
+  ArrowDown() {
+    cards.move(1);
+  },
+  ArrowUp() {
+    cards.move(-1);
+  },
+  u() {
+    if (cards.focused() && !past()) cards.press(cards.focused(), "used");
+  },
+  n() {
+    if (cards.focused() && !past()) cards.press(cards.focused(), "not_useful");
+  },
+  End() {
+    transcript?.pin();
+  },
+  " "() {
+    replay?.toggle();
+  },
+  "?"() {
+    $("keys").showModal();
+  },
 };
 
 addEventListener("keydown", (event) => {
@@ -207,11 +256,16 @@ $("keys-close").addEventListener("click", () => $("keys").close());
 $("article-close").addEventListener("click", () => $("article").close());
 $("latency").addEventListener("toggle", () => drawLatency(view.state.latency));
 for (const dialog of document.querySelectorAll("dialog")) {
-  dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
+  dialog.addEventListener("click", (event) => {
+    if (event.target === dialog) dialog.close();
+  });
 }
 
 async function start() {
-  routes.topics().then((topics) => { view.topics = topics; soon(); });
+  routes.topics().then((topics) => {
+    view.topics = topics;
+    soon();
+  });
   setInterval(soon, 1000); // the clock, and cards whose time has come
   draw();
   const found = await find(asked.get("call") ?? "live");

@@ -9,23 +9,38 @@ const SPAN_MS = 180_000;
 const ticks = { done: "✓", now: "●", next: "○" };
 const said = { done: "done", now: "now", next: "to come" };
 const ABOUT = ["tier", "segment", "open_cases", "queue", "language", "direction"];
-const stageNames = { queue: "waiting", asr: "speech to text", final: "speech to sentence", analyse: "mood, voice, topic",
-  suggest: "suggestions", total: "speech to screen" };
+const stageNames = {
+  queue: "waiting",
+  asr: "speech to text",
+  final: "speech to sentence",
+  analyse: "mood, voice, topic",
+  suggest: "suggestions",
+  total: "speech to screen",
+};
 
 export function drawHead(state, { phase, behind_ms, now_ms, topics }) {
   const ended = state.ended;
   document.body.dataset.phase = phase;
-  const words = { connecting: "Connecting", live: "Live", reconnecting: "Not connected", ended: "Ended", failed: "No connection", waiting: "Waiting",
-    past: "Recording" };
+  const words = {
+    connecting: "Connecting",
+    live: "Live",
+    reconnecting: "Not connected",
+    ended: "Ended",
+    failed: "No connection",
+    waiting: "Waiting",
+    past: "Recording",
+  };
   say($("phase"), words[phase]);
   say($("elapsed"), clock(ended && phase !== "past" ? ended.duration_ms : now_ms));
   const name = caller(state.metadata);
   say($("caller"), name);
   $("caller").title = name;
-  const about = ABOUT.map((key) => state.metadata[key]).filter(Boolean).join(" · ");
+  const about = ABOUT.map((key) => state.metadata[key])
+    .filter(Boolean)
+    .join(" · ");
   say($("about"), about);
   $("about").title = about;
-  const topic = state.topic ? topics[state.topic.id] ?? plain(state.topic.id) : "";
+  const topic = state.topic ? (topics[state.topic.id] ?? plain(state.topic.id)) : "";
   say($("topic"), topic || (state.turns.size ? "Topic not clear yet" : ""));
   const title = [name, topic].filter(Boolean).join(" · ") || "Call";
   if (document.title !== title) document.title = title;
@@ -36,18 +51,31 @@ export function drawHead(state, { phase, behind_ms, now_ms, topics }) {
 
 function gauge(id, points, now_ms, range, name, [up, down]) {
   const known = points.filter((p) => p.at_ms <= now_ms);
-  const words = course(known.filter((p) => p.at_ms >= now_ms - SPAN_MS), name, up, down) || (known.length ? name(known.at(-1).score) : "");
+  const words =
+    course(
+      known.filter((p) => p.at_ms >= now_ms - SPAN_MS),
+      name,
+      up,
+      down,
+    ) || (known.length ? name(known.at(-1).score) : "");
   say($(`${id}-words`), words || "not known yet");
   $(`${id}-words`).classList.toggle("pale", !words);
-  spark($(id), points, { now_ms, span_ms: SPAN_MS, ...range, words: words ? `Last 3 minutes: ${words}` : "Not known yet" });
+  spark($(id), points, {
+    now_ms,
+    span_ms: SPAN_MS,
+    ...range,
+    words: words ? `Last 3 minutes: ${words}` : "Not known yet",
+  });
 }
 
 /** What the agent must know about how far to trust the panel, worst first. */
 function notices(state, phase, behind_ms) {
   const list = [];
-  if (phase === "reconnecting") list.push(["bad", `Connection lost, trying again: ${Math.max(1, Math.round(behind_ms / 1000))} s behind`]);
+  if (phase === "reconnecting")
+    list.push(["bad", `Connection lost, trying again: ${Math.max(1, Math.round(behind_ms / 1000))} s behind`]);
   if (phase === "failed") list.push(["bad", state.failure || "The server does not know this call."]);
-  if (state.paused) list.push(["warn", `Paused${state.paused.reason ? ` (${state.paused.reason})` : ""}: nothing is heard or kept`]);
+  if (state.paused)
+    list.push(["warn", `Paused${state.paused.reason ? ` (${state.paused.reason})` : ""}: nothing is heard or kept`]);
   if (state.degraded.level > 0) list.push(["warn", degraded(state.degraded)]);
   if (state.faltered.size) list.push(["warn", `Not working now: ${[...state.faltered.keys()].map(part).join(", ")}`]);
   if (state.rough) list.push(["note", "Rough text: check names and numbers", state.recogniser]);
@@ -77,25 +105,50 @@ export function drawPlaybook(playbook) {
   say($("playbook-title"), playbook.title);
   say($("playbook-count"), `${done}/${playbook.steps.length}`);
   $("steps").title = playbook.title;
-  $("playbook").replaceChildren(...playbook.steps.map(({ id, title, state }) =>
-    el("li", { class: state, title, data: { step: id }, "aria-current": state === "now" && "step" },
-      el("span", { "aria-hidden": "true" }, ticks[state]), el("span", { class: "title", dir: "auto" }, title), el("span", { class: "unseen" }, `, ${said[state]}`))));
+  $("playbook").replaceChildren(
+    ...playbook.steps.map(({ id, title, state }) =>
+      el(
+        "li",
+        { class: state, title, data: { step: id }, "aria-current": state === "now" && "step" },
+        el("span", { "aria-hidden": "true" }, ticks[state]),
+        el("span", { class: "title", dir: "auto" }, title),
+        el("span", { class: "unseen" }, `, ${said[state]}`),
+      ),
+    ),
+  );
   const now = $("playbook").querySelector(".now");
   if (now) $("playbook").scrollLeft = now.offsetLeft - $("playbook").offsetLeft - $("playbook").clientWidth / 3;
 }
 
 export function drawLatency(latency) {
   const total = (kind) => latency[kind]?.stages.total ?? latency[kind]?.stages.final;
-  const figures = [["words", total("Transcribed")], ["advice", total("Suggested")]].filter(([, ms]) => ms !== undefined);
+  const figures = [
+    ["words", total("Transcribed")],
+    ["advice", total("Suggested")],
+  ].filter(([, ms]) => ms !== undefined);
   if (!figures.length) return;
   say($("latency-words"), figures.map(([name, ms]) => `${name} ${seconds(ms)}`).join(" · "));
   if (!$("latency").open) return;
   const rows = Object.entries(latency).flatMap(([kind, { stages }]) =>
-    Object.entries(stages).map(([stage, ms]) => [kind === "Suggested" ? "advice" : kind === "Transcribed" ? "words" : kind.toLowerCase(), stage, ms]));
+    Object.entries(stages).map(([stage, ms]) => [
+      kind === "Suggested" ? "advice" : kind === "Transcribed" ? "words" : kind.toLowerCase(),
+      stage,
+      ms,
+    ]),
+  );
   const table = $("stages");
   const key = rows.join();
   if (table.dataset.drawn === key) return;
   table.dataset.drawn = key;
-  table.replaceChildren(el("caption", {}, "After the end of speech, last time"), ...rows.map(([kind, stage, ms]) =>
-    el("tr", { data: { stage } }, el("th", { scope: "row" }, `${kind}: ${stageNames[stage] ?? stage}`), el("td", {}, `${Math.round(ms)} ms`))));
+  table.replaceChildren(
+    el("caption", {}, "After the end of speech, last time"),
+    ...rows.map(([kind, stage, ms]) =>
+      el(
+        "tr",
+        { data: { stage } },
+        el("th", { scope: "row" }, `${kind}: ${stageNames[stage] ?? stage}`),
+        el("td", {}, `${Math.round(ms)} ms`),
+      ),
+    ),
+  );
 }

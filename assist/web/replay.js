@@ -4,7 +4,12 @@
 import { empty, fold } from "./state.js";
 
 export class Replay {
-  #entries; #audio; #tell; #at = 0; #state = empty(); #all = false;
+  #entries;
+  #audio;
+  #tell;
+  #at = 0;
+  #state = empty();
+  #all = false;
 
   /** `tell(state, sound_ms, again)`: what was known at `sound_ms`; `again` where the state began anew. */
   constructor(entries, audio, tell) {

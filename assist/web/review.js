@@ -4,6 +4,7 @@ import { $, asked, el, say, typing } from "./dom.js";
 import * as routes from "./routes.js";
 import { fold } from "./state.js";
 import { Transcript } from "./transcript.js";
+import * as verdict from "./verdict.js";
 import { Waveform } from "./waveform.js";
 import { caller, clock, plain, severity, when } from "./words.js";
 
@@ -13,16 +14,24 @@ const RANK = { high: 0, medium: 1, low: 2 };
 const audio = $("audio");
 let queue = [];
 let topics = {};
+let going = null; // the newest call asked for
 let open = null; // {summary, state, flags, flag}
 
-const riskiest = (flags) => [...flags].sort((a, b) => RANK[a.severity] - RANK[b.severity] || a.evidence.start_ms - b.evidence.start_ms);
+const riskiest = (flags) =>
+  [...flags].sort((a, b) => RANK[a.severity] - RANK[b.severity] || a.evidence.start_ms - b.evidence.start_ms);
 const inTime = (flags) => [...flags].sort((a, b) => a.evidence.start_ms - b.evidence.start_ms);
 
 const transcript = new Transcript($("scroller"), $("transcript"), $("newest"), (turn) => playFrom(turn.start_ms - 100));
 transcript.follows = true;
 
-const wave = new Waveform({ wave: $("wave"), canvas: $("canvas"), bands: $("bands"), pins: $("pins"), playhead: $("playhead") },
-  (ms) => playFrom(ms), (flag) => { choose(flag); play(); });
+const wave = new Waveform(
+  { wave: $("wave"), canvas: $("canvas"), bands: $("bands"), pins: $("pins"), playhead: $("playhead") },
+  (ms) => playFrom(ms),
+  (flag) => {
+    choose(flag);
+    play();
+  },
+);
 
 function play() {
   audio.play().catch(() => {}); // refused without a gesture, or no recording: the controls show it
@@ -58,11 +67,16 @@ function choose(flag) {
   open.flag = flag;
   wave.choose(flag);
   $("rule").value = flag?.rule ?? "";
-  $("evidence").replaceChildren(...(flag ? [
-    el("span", { class: `strong ${flag.severity}` }, `${severity[flag.severity]} ${flag.severity}: `), el("span", { dir: "auto" }, flag.reason),
-    flag.evidence.quote && el("q", { dir: "auto" }, flag.evidence.quote),
-    el("span", { class: "pale" }, ` at ${clock(flag.evidence.start_ms)} (${flag.evidence.source || flag.rule})`),
-  ].filter(Boolean) : ["No flag on this call."]));
+  $("evidence").replaceChildren(
+    ...(flag
+      ? [
+          el("span", { class: `strong ${flag.severity}` }, `${severity[flag.severity]} ${flag.severity}: `),
+          el("span", { dir: "auto" }, flag.reason),
+          flag.evidence.quote && el("q", { dir: "auto" }, flag.evidence.quote),
+          el("span", { class: "pale" }, ` at ${clock(flag.evidence.start_ms)} (${flag.evidence.source || flag.rule})`),
+        ].filter(Boolean)
+      : ["No flag on this call."]),
+  );
   transcript.pinned = true;
   if (flag) seek(flag.evidence.start_ms - BEFORE_MS);
 }
@@ -77,32 +91,56 @@ function jump(step) {
 
 function drawQueue() {
   say($("no-queue"), queue.length ? "" : "No call is flagged. Flagged calls come here, riskiest first.");
-  $("queue").replaceChildren(...queue.map((call) => {
-    const [flag] = riskiest(call.flags);
-    const verdict = call.reviews.at(-1)?.verdict;
-    const here = open?.summary.call === call.call;
-    return el("li", {},
-      el("a", { class: "item", href: routes.pages.review(call.call, flag?.rule), "aria-current": here && "page", data: { call: call.call },
-        onclick: (event) => { if (!event.metaKey && !event.ctrlKey) { event.preventDefault(); go(call.call, flag?.rule, true); } } },
-      el("span", { class: `strong ${flag?.severity}` }, flag ? `${severity[flag.severity]} ${flag.severity}` : ""),
-      el("span", { class: "pale" }, verdict ? ` ✓ ${verdict}` : "", call.flags.length > 1 ? ` +${call.flags.length - 1}` : ""),
-      el("span", { class: "reason", dir: "auto" }, flag?.reason ?? ""),
-      el("span", { class: "pale" }, el("bdi", {}, caller(call.metadata) || call.call), ` · ${when(call.started_at)}`)));
-  }));
-}
-
-function drawReviews(reviews) {
-  $("reviews").replaceChildren(...[...reviews].reverse().map((r) => el("li", {},
-    el("p", {}, el("span", { class: "strong" }, plain(r.verdict)), r.score ? ` · ${r.score}/5` : "", r.rule ? ` · ${plain(r.rule)}` : " · whole call"),
-    r.comment && el("p", { dir: "auto" }, r.comment),
-    el("p", { class: "pale" }, el("bdi", {}, r.reviewer)))));
+  $("queue").replaceChildren(
+    ...queue.map((call) => {
+      const [flag] = riskiest(call.flags);
+      const judged = call.reviews.at(-1)?.verdict;
+      const here = open?.summary.call === call.call;
+      return el(
+        "li",
+        {},
+        el(
+          "a",
+          {
+            class: "item",
+            href: routes.pages.review(call.call, flag?.rule),
+            "aria-current": here && "page",
+            data: { call: call.call },
+            onclick: (event) => {
+              if (!event.metaKey && !event.ctrlKey) {
+                event.preventDefault();
+                go(call.call, flag?.rule, true);
+              }
+            },
+          },
+          el("span", { class: `strong ${flag?.severity}` }, flag ? `${severity[flag.severity]} ${flag.severity}` : ""),
+          el(
+            "span",
+            { class: "pale" },
+            judged ? ` ✓ ${judged}` : "",
+            call.flags.length > 1 ? ` +${call.flags.length - 1}` : "",
+          ),
+          el("span", { class: "reason", dir: "auto" }, flag?.reason ?? ""),
+          el(
+            "span",
+            { class: "pale" },
+            el("bdi", {}, caller(call.metadata) || call.call),
+            ` · ${when(call.started_at)}`,
+          ),
+        ),
+      );
+    }),
+  );
 }
 
 function trouble(text) {
   say($("trouble"), text);
 }
 
+/** Opens a call; `gesture`: a person asked for it here, so that sound may start. */
 async function go(id, rule, gesture) {
+  const mine = {};
+  going = mine;
   if (gesture) history.pushState(null, "", routes.pages.review(id, rule));
   trouble("");
   audio.pause();
@@ -110,28 +148,38 @@ async function go(id, rule, gesture) {
   let entries;
   let peaks;
   try {
-    [summary, entries, peaks] = await Promise.all([routes.call(id), routes.log(id), routes.peaks(id).catch(() => null)]);
+    [summary, entries, peaks] = await Promise.all([
+      routes.call(id),
+      routes.log(id),
+      routes.peaks(id).catch(() => null),
+    ]);
   } catch (error) {
-    trouble(`The call cannot be opened: ${error.message}`);
+    if (going === mine) trouble(`The call cannot be opened: ${error.message}`);
     return;
   }
+  if (going !== mine) return; // another call was asked for meanwhile
   const state = fold(entries);
   open = { summary, state, flags: state.flags, flag: null };
   $("desk").hidden = $("side").hidden = false;
   const name = caller(summary.metadata) || id;
   say($("title"), [name, topics[summary.topic] ?? plain(summary.topic)].filter(Boolean).join(" · "));
-  say($("about"), [when(summary.started_at), clock(summary.duration_ms), summary.metadata.agent && `agent ${summary.metadata.agent}`,
-    summary.metadata.queue, state.rough && "rough text"].filter(Boolean).join(" · "));
+  say(
+    $("about"),
+    [
+      when(summary.started_at),
+      clock(summary.duration_ms),
+      summary.metadata.agent && `agent ${summary.metadata.agent}`,
+      summary.metadata.queue,
+      state.rough && "rough text",
+    ]
+      .filter(Boolean)
+      .join(" · "),
+  );
   document.title = `${name} · Review`;
-  $("rule").replaceChildren(...riskiest(state.flags).map((f) => el("option", { value: f.rule }, `${severity[f.severity]} ${f.reason}`)),
-    el("option", { value: "" }, "The whole call"));
-  form.reset();
-  $("reviewer").value = remembered();
-  say($("kept"), "");
-  drawReviews(state.reviews);
+  verdict.begin(id, riskiest(state.flags), state.reviews);
   drawQueue();
   if (!peaks) trouble("There is no recording of this call.");
-  const heard = peaks ? peaks.peaks[0].length * peaks.ms_per_peak : 0;
+  const heard = (peaks?.peaks[0]?.length ?? 0) * (peaks?.ms_per_peak ?? 0);
   wave.show(state, peaks, Math.max(summary.duration_ms, heard));
   transcript.clear();
   transcript.draw(state);
@@ -143,34 +191,10 @@ async function go(id, rule, gesture) {
   } else {
     audio.removeAttribute("src");
   }
-  if (open.state !== state) return; // another call was opened meanwhile
+  if (going !== mine) return;
   choose(state.flags.find((f) => f.rule === rule) ?? riskiest(state.flags)[0] ?? null);
   if (gesture) play();
 }
-
-const form = $("form");
-
-form.addEventListener("submit", async (event) => {
-  event.preventDefault();
-  const values = new FormData(form);
-  const [id, score] = [open.summary.call, values.get("score")];
-  const verdict = { verdict: values.get("verdict"), comment: values.get("comment").trim(), reviewer: values.get("reviewer").trim(),
-    rule: values.get("rule"), score: score ? Number(score) : null };
-  $("file").disabled = true;
-  try {
-    await routes.review(id, verdict);
-    remember(verdict.reviewer);
-    say($("kept"), "✓ Verdict kept.");
-    if (open.summary.call === id) {
-      open.state.reviews.push(verdict);
-      drawReviews(open.state.reviews);
-    }
-    await loadQueue();
-  } catch (error) {
-    say($("kept"), `✕ Not kept: ${error.message}`);
-  }
-  $("file").disabled = false;
-});
 
 $("rule").addEventListener("change", () => {
   const flag = open.flags.find((f) => f.rule === $("rule").value);
@@ -180,17 +204,8 @@ $("rule").addEventListener("change", () => {
 $("next").addEventListener("click", () => {
   const next = queue.find((call) => !call.reviews.length && call.call !== open.summary.call);
   if (next) go(next.call, riskiest(next.flags)[0]?.rule, true);
-  else say($("kept"), "No other call waits for a verdict.");
+  else verdict.tell("No other call waits for a verdict.");
 });
-
-// A page may be denied its storage; then the name is typed anew.
-function remembered() {
-  try { return localStorage.getItem("reviewer") ?? ""; } catch { return ""; }
-}
-
-function remember(name) {
-  try { localStorage.setItem("reviewer", name); } catch { /* nothing to do */ }
-}
 
 async function loadQueue() {
   try {
@@ -201,15 +216,27 @@ async function loadQueue() {
   }
 }
 
-const score = (key) => { form.querySelector(`input[name="score"][value="${key}"]`).checked = true; };
 const keys = {
-  " "() { if (audio.paused) play(); else audio.pause(); },
-  j() { jump(-1); },
-  l() { jump(1); },
-  ArrowLeft() { seek(audio.currentTime * 1000 - 5_000); },
-  ArrowRight() { seek(audio.currentTime * 1000 + 5_000); },
-  "?"() { $("keys").showModal(); },
-  ...Object.fromEntries(["1", "2", "3", "4", "5"].map((n) => [n, () => score(n)])),
+  " "() {
+    if (audio.paused) play();
+    else audio.pause();
+  },
+  j() {
+    jump(-1);
+  },
+  l() {
+    jump(1);
+  },
+  ArrowLeft() {
+    seek(audio.currentTime * 1000 - 5_000);
+  },
+  ArrowRight() {
+    seek(audio.currentTime * 1000 + 5_000);
+  },
+  "?"() {
+    $("keys").showModal();
+  },
+  ...Object.fromEntries(["1", "2", "3", "4", "5"].map((n) => [n, () => verdict.score(n)])),
 };
 
 addEventListener("keydown", (event) => {
@@ -228,6 +255,8 @@ addEventListener("popstate", () => {
   const now = new URLSearchParams(location.search);
   if (now.get("call")) go(now.get("call"), now.get("rule"), false);
 });
+
+verdict.onKept(loadQueue);
 
 async function start() {
   topics = await routes.topics();

@@ -18,7 +18,11 @@ async function ask(path, options) {
   }
   const body = await answer.json().catch(() => null);
   if (!answer.ok && !(path === "/readyz" && body)) {
-    throw new RouteError(answer.status, body?.code ?? "internal", body?.message ?? `The server answered ${answer.status}.`);
+    throw new RouteError(
+      answer.status,
+      body?.code ?? "internal",
+      body?.message ?? `The server answered ${answer.status}.`,
+    );
   }
   return body;
 }
@@ -47,7 +51,12 @@ export function eventsAddress(id, after) {
 let labels = null;
 /** {topic id: label}; an empty object where the server does not answer, so that ids are shown instead. */
 export async function topics() {
-  labels ??= ask("/topics").then((body) => body.topics).catch(() => { labels = null; return {}; });
+  labels ??= ask("/topics")
+    .then((body) => body.topics)
+    .catch(() => {
+      labels = null;
+      return {};
+    });
   return labels;
 }
 

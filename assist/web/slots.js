@@ -21,21 +21,39 @@ export function arrange(shown, suggestions, now_ms, looking) {
     const standing = shown[place] && suggestions.get(shown[place].id);
     if (!standing || closes(standing.mark)) after[place] = null;
   }
-  const actions = newest(open.filter((s) => s.kind !== "article"), now_ms);
-  const articles = newest(open.filter((s) => s.kind === "article"), now_ms);
-  const put = (place, id) => { after[place] = { id, since_ms: now_ms }; };
+  const actions = newest(
+    open.filter((s) => s.kind !== "article"),
+    now_ms,
+  );
+  const articles = newest(
+    open.filter((s) => s.kind === "article"),
+    now_ms,
+  );
+  const put = (place, id) => {
+    after[place] = { id, since_ms: now_ms };
+  };
   const settled = (place) => now_ms - after[place].since_ms >= STANDS_MS || now_ms < after[place].since_ms;
 
   const [best] = actions;
   if (best && !same(after.next, best, suggestions)) {
-    if (!after.next ? looking === null || looking === "next" : looking === null && settled("next")) put("next", best.id);
+    if (!after.next ? looking === null || looking === "next" : looking === null && settled("next"))
+      put("next", best.id);
   }
 
-  const wanted = articles.slice(0, 2).filter((s) => !same(after.first, s, suggestions) && !same(after.second, s, suggestions));
+  const wanted = articles
+    .slice(0, 2)
+    .filter((s) => !same(after.first, s, suggestions) && !same(after.second, s, suggestions));
   for (const article of wanted) {
-    const free = ["first", "second"].find((place) => !after[place] && (looking === null || place === looking || place === "second"));
-    const stale = ["first", "second"].find((place) => after[place] && looking === null && settled(place)
-      && !articles.slice(0, 2).some((s) => same(after[place], s, suggestions)));
+    const free = ["first", "second"].find(
+      (place) => !after[place] && (looking === null || place === looking || place === "second"),
+    );
+    const stale = ["first", "second"].find(
+      (place) =>
+        after[place] &&
+        looking === null &&
+        settled(place) &&
+        !articles.slice(0, 2).some((s) => same(after[place], s, suggestions)),
+    );
     if (free ?? stale) put(free ?? stale, article.id);
   }
   return { shown: after, waiting: actions.filter((s) => !same(after.next, s, suggestions)).length };

@@ -5,17 +5,28 @@ const PART_ABSENT_MS = 60_000; // a part that failed is named until it works aga
 
 export function empty() {
   return {
-    call: "", seq: 0, at_ms: 0,
-    startedAt: "", metadata: {}, platform: "", recogniser: "", rough: false,
+    call: "",
+    seq: 0,
+    at_ms: 0,
+    startedAt: "",
+    metadata: {},
+    platform: "",
+    recogniser: "",
+    rough: false,
     turns: new Map(), // utterance id -> turn
     order: [], // utterance ids by start
     touched: new Set(), // utterance ids changed since a view last looked; the view clears it
-    sentiment: [], stress: [], // points {at_ms, start_ms, end_ms, score, label, utterance, quote}, customer
+    sentiment: [],
+    stress: [], // points {at_ms, start_ms, end_ms, score, label, utterance, quote}, customer
     // only; sentiment's `score` is the call's so far, `turn` this turn's
     topic: null, // {id, at_ms}
     suggestions: new Map(), // id -> suggestion with at_ms, seq, rank, mark
-    playbook: null, flags: [], reviews: [],
-    paused: null, degraded: { level: 0, shed: [] }, faltered: new Map(), // part -> {at_ms, message}
+    playbook: null,
+    flags: [],
+    reviews: [],
+    paused: null,
+    degraded: { level: 0, shed: [] },
+    faltered: new Map(), // part -> {at_ms, message}
     latency: {}, // event type -> {at_ms, stages}
     ended: null,
   };
@@ -96,14 +107,30 @@ const taken = {
 
   Marked: mark,
 
-  PlaybookMoved(state, { playbook, title, steps }) { state.playbook = { id: playbook, title, steps }; },
-  Flagged(state, { flag }) { state.flags.push(flag); },
-  Reviewed(state, event, entry) { state.reviews.push({ ...event, seq: entry.seq }); },
-  Faltered(state, { part, message }, entry) { state.faltered.set(part, { at_ms: entry.at_ms, message }); },
-  Degraded(state, { level, shed }) { state.degraded = { level, shed }; },
-  Paused(state, { reason }) { state.paused = { reason: reason ?? "" }; },
-  Resumed(state) { state.paused = null; },
-  CallEnded(state, { reason, duration_ms }) { state.ended = { reason, duration_ms }; },
+  PlaybookMoved(state, { playbook, title, steps }) {
+    state.playbook = { id: playbook, title, steps };
+  },
+  Flagged(state, { flag }) {
+    state.flags.push(flag);
+  },
+  Reviewed(state, event, entry) {
+    state.reviews.push({ ...event, seq: entry.seq });
+  },
+  Faltered(state, { part, message }, entry) {
+    state.faltered.set(part, { at_ms: entry.at_ms, message });
+  },
+  Degraded(state, { level, shed }) {
+    state.degraded = { level, shed };
+  },
+  Paused(state, { reason }) {
+    state.paused = { reason: reason ?? "" };
+  },
+  Resumed(state) {
+    state.paused = null;
+  },
+  CallEnded(state, { reason, duration_ms }) {
+    state.ended = { reason, duration_ms };
+  },
 };
 
 /** Notes what became of a suggestion; earlier ones of the same article or action go with it. */
@@ -111,7 +138,8 @@ export function mark(state, { suggestion, ref, mark: became }) {
   const marked = state.suggestions.get(suggestion);
   if (!marked) return;
   for (const other of state.suggestions.values()) {
-    const same = other.id === suggestion || (other.ref === ref && other.kind === marked.kind && other.seq <= marked.seq);
+    const same =
+      other.id === suggestion || (other.ref === ref && other.kind === marked.kind && other.seq <= marked.seq);
     if (same && !closes(other.mark)) other.mark = became;
   }
 }

@@ -16,8 +16,13 @@ export class Transcript {
     this.rows = new Map(); // utterance id -> {item, text, turn}
     this.current = null;
     scroller.addEventListener("scroll", () => this.#scrolled(), { passive: true });
-    newest.addEventListener("click", () => { this.pin(); scroller.focus({ preventScroll: true }); });
-    const grown = new ResizeObserver(() => { if (this.pinned && !this.follows) this.#toEnd(); });
+    newest.addEventListener("click", () => {
+      this.pin();
+      scroller.focus({ preventScroll: true });
+    });
+    const grown = new ResizeObserver(() => {
+      if (this.pinned && !this.follows) this.#toEnd();
+    });
     grown.observe(list);
     grown.observe(scroller);
     if (onpick) list.addEventListener("click", (event) => this.#pick(event));

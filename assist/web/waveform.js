@@ -58,8 +58,18 @@ export class Waveform {
     const width = 1000;
     const x = (ms) => (ms / this.duration_ms) * width;
     const bar = (point, top, height, kind, score) =>
-      svg("rect", { class: kind, x: x(point.start_ms).toFixed(2), width: Math.max(1.5, x(point.end_ms - point.start_ms)).toFixed(2), y: top, height, "data-score": score },
-        svg("title", {}, `${clock(point.start_ms)}  ${point.label} (${signed(score)})`));
+      svg(
+        "rect",
+        {
+          class: kind,
+          x: x(point.start_ms).toFixed(2),
+          width: Math.max(1.5, x(point.end_ms - point.start_ms)).toFixed(2),
+          y: top,
+          height,
+          "data-score": score,
+        },
+        svg("title", {}, `${clock(point.start_ms)}  ${point.label} (${signed(score)})`),
+      );
     const half = BAND / 2;
     this.bands.setAttribute("viewBox", `0 0 ${width} ${2 * BAND}`);
     this.bands.replaceChildren(
@@ -72,17 +82,30 @@ export class Waveform {
       ...stress.map((p) => {
         const tall = Math.max(1, Math.min(1, p.score) * (BAND - 3));
         return bar(p, 2 * BAND - 1 - tall, tall, "tense", p.score);
-      }));
+      }),
+    );
   }
 
   #pins(flags) {
-    this.pins.replaceChildren(...flags.map((flag) => {
-      const words = `${flag.severity} flag at ${clock(flag.evidence.start_ms)}: ${flag.reason}`;
-      const pin = el("button", { type: "button", class: `pin ${flag.severity}`, title: words, "aria-label": words, data: { rule: flag.rule },
-        onclick: () => this.onflag(flag) }, severity[flag.severity]);
-      pin.style.insetInlineStart = `${Math.min(100, (flag.evidence.start_ms / this.duration_ms) * 100)}%`;
-      return pin;
-    }));
+    this.pins.replaceChildren(
+      ...flags.map((flag) => {
+        const words = `${flag.severity} flag at ${clock(flag.evidence.start_ms)}: ${flag.reason}`;
+        const pin = el(
+          "button",
+          {
+            type: "button",
+            class: `pin ${flag.severity}`,
+            title: words,
+            "aria-label": words,
+            data: { rule: flag.rule },
+            onclick: () => this.onflag(flag),
+          },
+          severity[flag.severity],
+        );
+        pin.style.insetInlineStart = `${Math.min(100, (flag.evidence.start_ms / this.duration_ms) * 100)}%`;
+        return pin;
+      }),
+    );
   }
 
   choose(flag) {
@@ -117,7 +140,8 @@ export class Waveform {
     pen.font = `11px ${getComputedStyle(this.wave).fontFamily}`;
     pen.textAlign = "center";
     for (const [start, end] of spans.silence) {
-      if (x(end) - x(start) > LABEL_PX) pen.fillText(`${Math.round((end - start) / 1000)} s`, (x(start) + x(end)) / 2, LANE_PX / 2);
+      if (x(end) - x(start) > LABEL_PX)
+        pen.fillText(`${Math.round((end - start) / 1000)} s`, (x(start) + x(end)) / 2, LANE_PX / 2);
     }
   }
 
@@ -126,7 +150,11 @@ export class Waveform {
     const per = this.duration_ms / ms_per_peak / width;
     for (let column = 0; column < width; column += 1) {
       let loudest = 0;
-      for (let i = Math.floor(column * per); i < Math.max((column + 1) * per, column * per + 1) && i < values.length; i += 1) {
+      for (
+        let i = Math.floor(column * per);
+        i < Math.max((column + 1) * per, column * per + 1) && i < values.length;
+        i += 1
+      ) {
         if (values[i] > loudest) loudest = values[i];
       }
       const tall = Math.max(0.5, (loudest / 255) * (LANE_PX / 2 - 4));

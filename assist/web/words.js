@@ -3,7 +3,9 @@
 export function clock(ms) {
   const s = Math.max(0, Math.floor(ms / 1000));
   const two = (n) => String(n).padStart(2, "0");
-  return s >= 3600 ? `${Math.floor(s / 3600)}:${two(Math.floor(s / 60) % 60)}:${two(s % 60)}` : `${two(Math.floor(s / 60))}:${two(s % 60)}`;
+  return s >= 3600
+    ? `${Math.floor(s / 3600)}:${two(Math.floor(s / 60) % 60)}:${two(s % 60)}`
+    : `${two(Math.floor(s / 60))}:${two(s % 60)}`;
 }
 
 export const seconds = (ms) => (ms < 9_950 ? `${(ms / 1000).toFixed(1)} s` : `${Math.round(ms / 1000)} s`);
@@ -32,7 +34,8 @@ export function course(points, words, up, down) {
   if (!points.length) return "";
   const last = points.at(-1).score;
   const first = points[0].score;
-  if (points.length > 2 && words(first) !== words(last) && points.length <= 4) return `${words(first)} → ${words(last)}`;
+  if (points.length > 2 && words(first) !== words(last) && points.length <= 4)
+    return `${words(first)} → ${words(last)}`;
   const recent = points.slice(-4, -1).map((p) => p.score);
   if (!recent.length) return words(last);
   const step = last - recent.reduce((a, b) => a + b, 0) / recent.length;
@@ -42,17 +45,34 @@ export function course(points, words, up, down) {
 
 export const party = (name) => ({ agent: "Agent", customer: "Customer", system: "System" })[name] ?? name;
 
-const parts = { recogniser: "words", mind: "mood, voice and topic", sentiment: "mood", stress: "voice", suggest: "suggestions", flag: "flags" };
+const parts = {
+  recogniser: "words",
+  mind: "mood, voice and topic",
+  sentiment: "mood",
+  stress: "voice",
+  suggest: "suggestions",
+  flag: "flags",
+};
 export const part = (name) => parts[name] ?? name.replaceAll("_", " ");
 
-const shedding = ["", "Busy: words come later than usual", "Busy: only finished sentences are shown", "Busy: no new calls are taken"];
+const shedding = [
+  "",
+  "Busy: words come later than usual",
+  "Busy: only finished sentences are shown",
+  "Busy: no new calls are taken",
+];
 export const degraded = ({ level, shed }) => {
   const said = shedding[level] ?? `Busy (level ${level})`;
   return shed.length && level > 3 ? `${said}: without ${shed.join(", ")}` : said;
 };
 
-const endings = { bye: "ended", closed: "ended", lost: "connection to the phone system lost", drained: "ended by a server restart",
-  interrupted: "cut off by a server stop" };
+const endings = {
+  bye: "ended",
+  closed: "ended",
+  lost: "connection to the phone system lost",
+  drained: "ended by a server restart",
+  interrupted: "cut off by a server stop",
+};
 export const ending = (reason) => endings[reason] ?? (reason.startsWith("error:") ? "ended by an error" : reason);
 
 export const severity = { high: "▲", medium: "◆", low: "●" };

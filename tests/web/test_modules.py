@@ -1,0 +1,120 @@
+"""The pages' pure modules, asked directly in a real browser."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+import pytest
+from playwright.sync_api import Page
+
+from assist.events import encode
+from tests.web.conftest import Open
+from tests.web.fixture import Stage
+from tests.web.recorded import record
+
+
+def test_the_socket_never_passes_on_a_hole_or_a_double(stage: Stage, opened: Open) -> None:
+    page = opened("/")
+    got = page.evaluate(
+        """async () => {
+          const { LogSocket } = await import("/web/log.js");
+          const scripts = [[1, 2, 2, 4], [3, 3, 4, 5]];
+          const asked = [];
+          window.WebSocket = class {
+            constructor(address) {
+              asked.push(address);
+              const script = scripts[asked.length - 1];
+              setTimeout(() => script.forEach((seq) => this.onmessage({ data: JSON.stringify(
+                { seq, event: { type: seq === 5 ? "CallEnded" : "Dtmf" } }) })), 5);
+            }
+            close() { setTimeout(() => this.onclose?.(), 1); }
+          };
+          const seen = [];
+          await new Promise((done) => new LogSocket((after) => after, {
+            entry: (entry) => seen.push(entry.seq), clock() {}, reset() {},
+            status: ({ phase }) => { if (phase === "ended") done(); },
+          }));
+          return { seen, asked };
+        }"""
+    )
+    assert got == {"seen": [1, 2, 3, 4, 5], "asked": [0, 2]}
+
+
+ARRANGE: Final = """async ([shown, list, now, looking]) => {
+  const { arrange } = await import("/web/slots.js");
+  const all = list.map(([id, kind, at_ms, mark = null]) =>
+    [id, { id, ref: id, kind, at_ms, seq: at_ms, rank: 0, mark }]);
+  const places = Object.fromEntries(["next", "first", "second"].map((place, i) =>
+    [place, shown[i] ? { id: shown[i], since_ms: 0 } : null]));
+  const { shown: after, waiting } = arrange(places, new Map(all), now, looking);
+  return [...["next", "first", "second"].map((place) => after[place]?.id ?? null), waiting];
+}"""
+OLD, NEW, ARTICLE_A, ARTICLE_B, ARTICLE_C = (
+    ["old", "action", 1],
+    ["new", "action", 900],
+    ["a", "article", 1],
+    ["b", "article", 2],
+    ["c", "article", 900],
+)
+
+
+@pytest.mark.parametrize(
+    ("shown", "cards", "now_ms", "looking", "after"),
+    [
+        ([None] * 3, [OLD, ARTICLE_A, ARTICLE_B], 10, None, ["old", "b", "a", 0]),
+        (["old", None, None], [OLD, NEW], 1_000, None, ["old", None, None, 1]),  # not yet read
+        (["old", None, None], [OLD, NEW], 7_000, None, ["new", None, None, 1]),
+        (["old", None, None], [OLD, NEW], 7_000, "next", ["old", None, None, 1]),  # is being read
+        (["old", None, None], [[*OLD, "dismissed"], NEW], 1_000, None, ["new", None, None, 0]),
+        (["old", None, None], [OLD, ["x", "alert", 5]], 7_000, None, ["x", None, None, 1]),  # alerts go first
+        ([None, "a", "b"], [ARTICLE_A, ARTICLE_B, ARTICLE_C], 7_000, None, [None, "c", "b", 0]),
+        ([None, "a", "b"], [ARTICLE_A, ARTICLE_B, ARTICLE_C], 7_000, "second", [None, "a", "b", 0]),
+        ([None, "a", None], [ARTICLE_A, ARTICLE_C], 100, "first", [None, "a", "c", 0]),  # a free place below
+        ([None, None, "b"], [ARTICLE_B, ARTICLE_C], 100, "second", [None, None, "b", 0]),  # would push what is read
+        ([None] * 3, [OLD], 200_000, None, [None, None, None, 0]),  # too old to bring up
+    ],
+)
+def test_cards_take_free_places_and_never_jump(
+    stage: Stage, opened: Open, shown: list[str | None], cards: list[Any], now_ms: int, looking: str, after: list[Any]
+) -> None:
+    assert opened("/").evaluate(ARRANGE, [shown, cards, now_ms, looking]) == after
+
+
+def ask(page: Page, module: str, expression: str, given: Any = None) -> Any:
+    script = f"async (given) => {{ const m = await import('/web/{module}'); return {expression}; }}"
+    return page.evaluate(script, given)
+
+
+def test_the_state_is_the_same_however_the_log_arrives(stage: Stage, opened: Open) -> None:
+    entries = record("x")
+    raw = [json.loads(encode(entry)) for entry in entries]
+    got = ask(
+        opened("/"),
+        "state.js",
+        """(() => {
+          const plain = (s) => JSON.stringify(
+            [s.order, [...s.turns], s.sentiment, s.stress, [...s.suggestions], s.playbook, s.flags, s.latency]);
+          const whole = plain(m.fold(given));
+          return given.filter((_, n) => n % 17 === 0)
+            .every((_, n) => plain(m.fold(given.slice(n * 17), m.fold(given.slice(0, n * 17)))) === whole);
+        })()""",
+        raw,
+    )
+    assert got is True
+
+
+def test_waiting_grows_and_is_spread(stage: Stage, opened: Open) -> None:
+    waits = ask(opened("/"), "log.js", "[0, 1, 2, 10].map((n) => [m.waitMs(n, () => 0), m.waitMs(n, () => 1)])")
+    assert waits == [[125, 250], [250, 500], [500, 1000], [4000, 8000]]
+
+
+def test_speech_overlap_and_silence(stage: Stage, opened: Open) -> None:
+    said = [("agent", 0, 2_000), ("customer", 1_500, 4_000), ("agent", 9_000, 9_500), ("agent", 9_500, 10_000)]
+    given = [{"party": party, "start_ms": start, "end_ms": end} for party, start, end in said]
+    assert ask(opened("/"), "spans.js", "m.speech(given, 14000)", given) == {
+        "agent": [[0, 2_000], [9_000, 10_000]],
+        "customer": [[1_500, 4_000]],
+        "overlap": [[1_500, 2_000]],
+        "silence": [[4_000, 9_000], [10_000, 14_000]],
+    }

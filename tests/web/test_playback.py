@@ -1,0 +1,82 @@
+"""Past calls in a real browser: replay in step with the sound, and the review of flagged calls."""
+
+from __future__ import annotations
+
+from playwright.sync_api import expect
+
+from assist.events import Flagged, Transcribed
+from tests.web.conftest import Open
+from tests.web.fixture import Stage
+from tests.web.recorded import CAMERA, finals, record
+from tests.web.seen import card, sound_s, told, turns, wait_for
+
+
+def test_a_past_call_replays_in_step_with_its_sound(stage: Stage, opened: Open) -> None:
+    entries = record("past")
+    stage.put(entries, sound=True)
+    page = opened("/overlay?call=past")
+    expect(page.locator("#phase")).to_have_text("Recording")
+    expect(page.locator("#transcript li")).to_have_count(0)
+    for at_s in (30.0, 80.0, 12.0):
+        page.evaluate("(at) => { document.getElementById('audio').currentTime = at; }", at_s)
+        known = [e for e in entries if e.at_ms <= at_s * 1000]
+        shown = {e.event.transcript.utterance for e in known if isinstance(e.event, Transcribed)}
+        expect(page.locator("#transcript li")).to_have_count(len(shown))
+    page.evaluate("document.getElementById('audio').currentTime = 80")
+    expect(card(page, "next")).to_be_visible()
+    assert page.locator("[data-what=do]").count() == 0, "what is past cannot be done"
+    said = list(finals(entries))[6]
+    page.locator(f"[data-utterance={said.utterance}]").click()
+    wait_for(lambda: sound_s(page) >= said.start_ms / 1000, "the sound")
+    assert abs(sound_s(page) - said.start_ms / 1000) < 1.5
+    expect(page.locator(f"[data-utterance={said.utterance}]")).to_have_attribute("aria-current", "true")
+    page.keyboard.press("Space")
+    page.locator("#show-all").check()
+    assert turns(page) == told(entries)
+
+
+def test_a_flagged_call_opens_at_its_evidence_and_takes_a_verdict(stage: Stage, opened: Open) -> None:
+    entries = record("past")
+    stage.put(entries, sound=True)
+    stage.put(record("worse", CAMERA[:2], metadata={"customer_name": "No flag"}), sound=True)
+    flags = {e.event.flag.rule: e.event.flag for e in entries if isinstance(e.event, Flagged)}
+    asked = flags["escalation"].evidence
+    page = opened("/review", 1280)
+    expect(page.locator("#queue .item")).to_have_count(1)
+    expect(page.locator("#queue .item")).to_contain_text("The customer asked for a supervisor")
+    page.locator("#queue .item").click()
+    expect(page.locator("#evidence")).to_contain_text("speak to a supervisor")
+    starts_s = asked.start_ms / 1000 - 0.3
+    wait_for(lambda: sound_s(page) > starts_s, "the sound to play on from the evidence")
+    assert sound_s(page) < starts_s + 2
+    expect(page.locator(f"[data-utterance={asked.utterance}]")).to_have_attribute("aria-current", "true")
+    page.keyboard.press("Space")
+    assert page.evaluate("document.getElementById('audio').paused")
+    expect(page.locator("#pins .pin")).to_have_count(2)
+    assert page.locator("#bands rect[data-score='-0.85']").count() == 1
+    page.keyboard.press("j")
+    expect(page.locator("#evidence")).to_contain_text("very unhappy")
+    wait_for(lambda: abs(sound_s(page) - flags["very_negative"].evidence.start_ms / 1000) < 1.5, "the other flag")
+    page.keyboard.press("l")
+    expect(page.locator("#evidence")).to_contain_text("supervisor")
+    page.keyboard.press("4")
+    page.locator("#wave").click(position={"x": 10, "y": 20})
+    wait_for(lambda: sound_s(page) < 5, "the beginning")
+    page.get_by_label("Coach").check()
+    page.get_by_label("Comment").fill("Offer it sooner: 3 j l")
+    page.get_by_label("Your name").fill("Ana")
+    page.locator("#file").click()
+    expect(page.locator("#kept")).to_have_text("✓ Verdict kept.")
+    [review] = stage.reviews
+    assert (review.verdict, review.score, review.rule) == ("coach", 4, "escalation")
+    assert (review.comment, review.reviewer) == ("Offer it sooner: 3 j l", "Ana")
+    expect(page.locator("#queue .item")).to_contain_text("✓ coach")
+    expect(page.locator("#reviews li")).to_contain_text("Offer it sooner")
+
+
+def test_an_address_opens_a_flag(stage: Stage, opened: Open) -> None:
+    stage.put(record("past"), sound=True)
+    page = opened("/review?call=past&rule=very_negative", 1280)
+    expect(page.locator("#pins [aria-current]")).to_have_attribute("data-rule", "very_negative")
+    wait_for(lambda: sound_s(page) > 60, "the evidence")
+    assert page.evaluate("document.getElementById('audio').paused"), "sound starts by a person's hand"
