@@ -232,7 +232,7 @@ def decode(raw: bytes | str) -> Entry:
     """JSON to Entry. Raises BadMessage."""
     try:
         return _decoder.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise BadMessage(f"not an entry: {error}") from error
 
 
