@@ -26,7 +26,9 @@ HOP: Final = HZ * HOP_MS // 1000
 TRANSFORM: Final = 1024
 LOWEST_HZ: Final = 70
 HIGHEST_HZ: Final = 500
-PERIODIC: Final = 0.5
+PERIODIC: Final = 0.4
+OCTAVE_COST: Final = 0.03  # of a longer lag, per octave
+LEAP_COST: Final = 0.15  # of a pitch away from the utterance's usual one, per octave
 MAX_SECONDS: Final = 20  # the last ones of a longer utterance: work stays bounded
 
 BASELINE_MS: Final = 4_000  # voiced speech of the same person before anything is said about them
@@ -160,6 +162,7 @@ def tension(found: dict[str, float], first: dict[str, float]) -> float:
     return float(1 / (1 + np.exp(-(BIAS + sure * total))))
 
 
+_NEIGHBOURS: Final = np.array([1, 2, 3, 2, 1], dtype=np.float32) / 9
 _WINDOW: Final = np.hanning(FRAME).astype(np.float32)
 _BINS_HZ: Final = np.fft.rfftfreq(TRANSFORM, 1 / HZ)
 _LOW_BAND: Final = (_BINS_HZ >= 100) & (_BINS_HZ < 1000)
@@ -184,12 +187,21 @@ def _pitch(power: Floats) -> tuple[Floats, Floats]:
     """Pitch in Hz and periodicity 0..1 of each frame, from power spectra of shape (n, bins)."""
     correlation = np.fft.irfft(power * _PITCH_BAND, axis=1)[:, : _LONGEST + 2]
     correlation = correlation / np.maximum(correlation[:, :1], 1e-12) / _WINDOW_CORRELATION
+    # The telephone takes the fundamental away, so single frames slip by octaves. Pitch moves slowly: neighbours
+    # vote. Of nearly equal peaks the shorter lag is the pitch, the longer ones its multiples.
+    padded = np.pad(correlation, ((2, 2), (0, 0)), mode="edge")
+    count = len(power)
+    voted = sum(share * padded[k : k + count] for k, share in enumerate(_NEIGHBOURS))
     lags = np.arange(_SHORTEST, _LONGEST + 1)
-    # Of nearly equal peaks the shorter lag is the pitch, the longer ones its multiples.
-    wanted = correlation[:, lags] - 0.04 * np.log2(lags / _SHORTEST)
+    wanted = voted[:, lags] - OCTAVE_COST * np.log2(lags / _SHORTEST)
+    # A second look prefers what is near the utterance's own pitch, as far as nearly equal peaks leave a choice.
+    clear = wanted.max(axis=1) > PERIODIC
+    if clear.any():
+        usual = np.median(lags[wanted[clear].argmax(axis=1)])
+        wanted = wanted - LEAP_COST * np.abs(np.log2(lags / usual))
     peak = wanted.argmax(axis=1) + _SHORTEST
-    rows = np.arange(len(power))
-    left, top, right = correlation[rows, peak - 1], correlation[rows, peak], correlation[rows, peak + 1]
+    rows = np.arange(count)
+    left, top, right = voted[rows, peak - 1], voted[rows, peak], voted[rows, peak + 1]
     bend = left - 2 * top + right
     shift = np.where(np.abs(bend) > 1e-9, 0.5 * (left - right) / np.where(np.abs(bend) > 1e-9, bend, 1.0), 0.0)
     # A peak at the edge of the range is the slope of something else.
