@@ -191,13 +191,17 @@ def repeated(work: Callable[[], object], repeat: int, watch: Stopwatch) -> None:
         work()
 
 
-def measure(repeat: int, folder: Path = SHIPPED) -> dict[str, Any]:
-    """All stages over the call in `folder`, `repeat` times. The document, without the machine."""
+def measure(repeat: int, folder: Path = SHIPPED, *, freeze: bool = False) -> dict[str, Any]:
+    """All stages over the call in `folder`, `repeat` times. The document, without the machine.
+
+    `freeze`: keep models and knowledge out of the collector's way for good, as the server does.
+    """
     watch = Stopwatch()
     recording, turns = replay.read(folder), heard(folder)
     mind = Mind(watch, Settings())
-    gc.collect()
-    gc.freeze()  # as the server does: models and knowledge stay for good
+    if freeze:
+        gc.collect()
+        gc.freeze()
     repeated(lambda: frames(recording, watch), max(1, repeat // 5), watch)
     repeated(lambda: mind.encode_alone(turns), repeat, watch)
     shown: list[int] = []
@@ -246,7 +250,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the result")
     given = parser.parse_args()
     machine = Machine()
-    document = measure(given.repeat)
+    document = measure(given.repeat, freeze=True)
     show(document)
     finish("hotpath", document, machine, given.out)
 

@@ -33,8 +33,8 @@ from assist.errors import BadMessage
 from assist.events import CallEnded, Degraded, Faltered, Withdrawn, plain
 from benchmarks import door
 from benchmarks.calls import SHIPPED, Script, for_scripted, script_of
-from benchmarks.follow import Received, Waits, follow, measure, unaccounted_ms
-from benchmarks.pace import Sent, send, tape
+from benchmarks.follow import Received, Span, Waits, follow, measure, unaccounted_ms
+from benchmarks.pace import Sent, due_s, send, tape
 from benchmarks.report import RESULTS, Machine, figures, finish, percentile, spread, table
 
 TOKENS_PER_S: Final = 3.4
@@ -42,6 +42,8 @@ TOKENS_PER_S: Final = 3.4
 TARGETS: Final = {"random-tiny": (600.0, 900.0), "random-base": (800.0, 1200.0)}
 """Final p50 and p95, ms, on a quiet machine with two cores."""
 LATE_MS: Final = 10.0
+LAST_S: Final = 0.85
+"""Speech that ends later than this before the goodbye is ended by it, not by silence, and does not count."""
 
 
 @dataclass(frozen=True)
@@ -103,8 +105,9 @@ def run(asked: Asked, data_dir: Path) -> dict[str, Any]:
         for number in range(1, asked.repeat + 1):
             sent, received = asyncio.run(play(server, asked, script, number))
             played_ms = sent.audio_ms
-            turns = [t for t in script.turn if t.end_ms <= played_ms] if script else []
-            waits.add(measure(received, sent.began, turns))
+            span = Span(sent.began, sent.began + played_ms / 1000 - LAST_S)
+            turns = [t for t in script.turn if due_s(sent.began, t.end_ms) in span] if script else []
+            waits.add(measure(received, sent.began, turns, span))
             seen += len(turns)
             lateness += sent.lateness_ms
             ended = [r.entry.event for r in received if isinstance(r.entry.event, CallEnded)]
