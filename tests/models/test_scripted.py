@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from assist.audio import SAMPLES_PER_MS, Party, Utterance
 from assist.errors import ConfigError, RecogniserFailed
 from assist.transcribe import Recogniser
+from benchmarks.make_weights import make
 from models import scripted
 from models.scripted import Say, Script, Scripted
 from tests.contracts.recogniser import RecogniserContract, fits
@@ -135,6 +136,19 @@ def test_numbers_may_key_a_toml_table(tmp_path: Path) -> None:
     path.write_text("say = []\nfail = [3]\nhang_ms = { 5 = 2000 }\n")
     loaded = scripted.load(path)._script
     assert (loaded.fail, loaded.hang_ms) == (frozenset({3}), {5: 2000})
+
+
+def test_words_at_the_cost_of_listening(script: Path, tmp_path: Path) -> None:
+    """Whisper does its work on the sound beside it; the words stay the script's and the name tells both."""
+    weights = make("micro", tmp_path / "random-micro")
+    script.write_text(f'[effort]\nweights = "{weights}"\ntokens_per_s = 3.4\n{FILE}'.replace("delay_ms = 1", ""))
+    recogniser = scripted.load(script)
+    recogniser.warm()
+    assert "scripted call.toml at the cost of whisper-micro RANDOM WEIGHTS" in recogniser.name
+    assert recogniser.transcribe(at(2_500, 6_000)).text == "my camera shows a black screen"
+    recogniser.close()
+    with pytest.raises(RecogniserFailed, match="closed"):
+        recogniser.transcribe(at(2_500, 6_000))
 
 
 @pytest.mark.parametrize(
