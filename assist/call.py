@@ -17,7 +17,7 @@ from assist import analyse
 from assist.analyse import Analyser
 from assist.audio import FRAME_MS, Leg, Party, Timeline, Utterance
 from assist.conversation import Conversation, Flag, Heard, Transcript, Turn
-from assist.errors import RecogniserFailed, TooFast
+from assist.errors import AssistError, RecogniserFailed, StoreFailed, TooFast
 from assist.events import (
     AnyEvent,
     CallEnded,
@@ -168,7 +168,11 @@ class Call:
     # ---- the ear
 
     def hear(self, party: Party, payload: bytes) -> None:
-        """Audio of one party, any length. Raises TooFast."""
+        """Audio of one party, any length. Raises TooFast, and StoreFailed where the disk has refused for too long."""
+        if self._ending.is_set():
+            raise AssistError(f"the call has ended already: {self._reason}")
+        if self.sound.full:
+            raise StoreFailed("the disk has refused for so long that no more audio is taken")
         side = self._sides[party]
         length_ms = len(payload) / side.bytes_per_ms
         if not self._heard:
@@ -327,20 +331,24 @@ class Call:
                 tasks.create_task(self._mind(), name=f"mind-{self.opened.call}")
                 tasks.create_task(self._tick(), name=f"ear-{self.opened.call}")
         finally:
-            self._close_books()
-            self.parts.metrics.calls_live.dec()
-            self.ended.set()
+            try:
+                self._close_books()
+            finally:
+                self.parts.metrics.calls_live.dec()
+                self.ended.set()
 
     def end(self, reason: str) -> None:
         """Take no more audio; finish what was said, then end. The first reason stands."""
         if self._ending.is_set():
             return
         self._reason = reason
-        for party, side in self._sides.items():
-            self._take(party, side, side.timeline.flush(self.now_ms))
-            self._heed(party, side, side.segmenter.finish())
-        self._ending.set()
-        self._backlog.put_nowait(None)
+        try:
+            for party, side in self._sides.items():
+                self._take(party, side, side.timeline.flush(self.now_ms))
+                self._heed(party, side, side.segmenter.finish())
+        finally:
+            self._ending.set()
+            self._backlog.put_nowait(None)
 
     async def _tick(self) -> None:
         last = self.parts.clock()
@@ -386,7 +394,8 @@ class Call:
         side = self._sides[utterance.party]
         length_ms = float(utterance.end_ms - utterance.start_ms)
         try:
-            transcript = await job.done
+            # Shielded: giving up this call must not look like the gate giving up this job.
+            transcript = await asyncio.shield(job.done)
         except (RecogniserFailed, asyncio.CancelledError) as error:
             if isinstance(error, asyncio.CancelledError) and not job.done.cancelled():
                 raise

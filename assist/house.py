@@ -13,7 +13,7 @@ from pathlib import Path
 
 from assist.call import Call, Parts
 from assist.config import Settings
-from assist.errors import Busy, Draining, StoreFailed, UnknownCall
+from assist.errors import Busy, Draining, UnknownCall
 from assist.events import Marked, Reviewed
 from assist.hub import Hub, Store
 from assist.keep import Keeper, recover
@@ -97,7 +97,7 @@ class House:
         made = await self.hub.open(opened.call)
         try:
             sound = await self.keeper.sound(opened.call, opened.rate_hz, opened.encoding, opened.parties)
-        except StoreFailed:
+        except BaseException:  # the disk refused, or the socket waits no longer
             self.hub.forget(opened.call)
             raise
         call = Call(opened, made, sound, self.parts)
@@ -105,7 +105,13 @@ class House:
         self.calls[opened.call] = call
         self.metrics.calls_started.labels(opened.platform).inc()
         # From here the call is in the store before any of its audio is acknowledged.
-        await self.keeper.flush()
+        try:
+            await self.keeper.flush()
+        except asyncio.CancelledError:  # the socket waits no longer, and nobody else would end this call
+            call.end("lost")
+            await call.run()
+            self.leave(call)
+            raise
         return call
 
     def leave(self, call: Call) -> None:

@@ -76,13 +76,15 @@ class Log:
     def last_seq(self) -> int:
         return len(self.lines)
 
-    def add(self, event: AnyEvent, at_ms: int, latency_ms: dict[str, float] | None = None) -> Line:
-        """Append an event; every cursor wakes."""
-        made = line(Entry(self.call, len(self.lines) + 1, at_ms, event, latency_ms or {}))
+    def next(self, event: AnyEvent, at_ms: int, latency_ms: dict[str, float] | None = None) -> Line:
+        """The event as the next line, not yet in the log."""
+        return line(Entry(self.call, len(self.lines) + 1, at_ms, event, latency_ms or {}))
+
+    def add(self, made: Line) -> None:
+        """Append what `next` gave; every cursor wakes."""
         self.lines.append(made)
-        self.ended = self.ended or isinstance(event, CallEnded)
+        self.ended = self.ended or isinstance(made.entry.event, CallEnded)
         self.pulse()
-        return made
 
     def pulse(self) -> None:
         """Wake every cursor."""
@@ -105,6 +107,7 @@ class Hub:
         self._store = store
         self._keep = keep
         self._live: dict[str, Log] = {}
+        self._opening: set[str] = set()
         self._past: OrderedDict[str, Log] = OrderedDict()
         self._remember = remember
 
@@ -115,33 +118,37 @@ class Hub:
 
     async def open(self, call: str) -> Log:
         """A new log. Raises DuplicateCall where the id is live or in the store."""
-        if call not in self._live:
-            # Taken before the store is asked, so that two sockets with one id cannot both pass.
+        # Taken before the store is asked, so that two sockets with one id cannot both pass. Not live yet: who asks for
+        # this id meanwhile must get the past call's log, if there is one.
+        if call in self._live or call in self._past or call in self._opening:
+            raise DuplicateCall(f"call {call!r} is already known")
+        self._opening.add(call)
+        try:
+            await asyncio.to_thread(self._store.call, call)
+        except UnknownCall:
             log = self._live[call] = Log(call)
-            try:
-                await asyncio.to_thread(self._store.call, call)
-            except UnknownCall:
-                return log
-            except BaseException:
-                del self._live[call]
-                raise
-            del self._live[call]
+            return log
+        finally:
+            self._opening.discard(call)
         raise DuplicateCall(f"call {call!r} is already known")
 
     def publish(
         self, log: Log, event: AnyEvent, at_ms: int, latency_ms: dict[str, float] | None = None
     ) -> Entry:
-        """Append, tell, and hand to the store behind."""
-        made = log.add(event, at_ms, latency_ms)
-        self._keep(made)
+        """Hand to the store behind, append, tell. Raises StoreFailed where the store has refused for too long."""
+        made = log.next(event, at_ms, latency_ms)
+        self._keep(made)  # first: what cannot be kept must not be told
+        log.add(made)
         if isinstance(event, CallEnded) and log.call in self._live:
             del self._live[log.call]
             self._remember_past(log)
         return made.entry
 
     def forget(self, call: str) -> None:
-        """Undo `open` for a call that could not be let in."""
-        self._live.pop(call, None)
+        """Undo `open` for a call that could not be let in. Who follows it already is let go."""
+        if log := self._live.pop(call, None):
+            log.ended = True
+            log.pulse()
 
     def kept(self, call: str, seq: int) -> None:
         """The store has this call's lines up to `seq`."""
@@ -155,6 +162,8 @@ class Hub:
             return self._live[call]
         if call not in self._past:
             lines = await asyncio.to_thread(self._store.read, call)
+            if call in self._live:  # it was let in meanwhile: what was read is only its beginning
+                return self._live[call]
             if call not in self._past:  # somebody may have read it meanwhile
                 self._remember_past(Log(call, lines))
         self._past.move_to_end(call)

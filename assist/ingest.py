@@ -146,8 +146,9 @@ class Ingest:
         call = self.call
         if call:
             if self._reason != "error:internal":
-                for said in self.protocol.flush():
-                    _tell(call, said)
+                with contextlib.suppress(AssistError):  # too fast, or no room: the call must end all the same
+                    for said in self.protocol.flush():
+                        _tell(call, said)
             call.end(self._reason)
         if error:
             await self._send(msgspec.json.encode({"type": "error", "code": error.code, "message": str(error)}).decode())

@@ -23,6 +23,8 @@ log = logging.getLogger("assist.keep")
 FLUSH_S = 0.05
 SYNC_S = 1.0
 MOST_LINES = 200_000
+MOST_AUDIO_BYTES = 16 * 2**20
+"""Of one call, waiting for a disk that refuses: half an hour of one mu-law channel."""
 
 Pending = list[tuple[Party, int, bytes, int]]
 """Party, first sample's position, payload, end in ms; in order of arrival."""
@@ -36,12 +38,19 @@ class Sound:
         self.parties = parties
         self.kept_ms: dict[str, int] = dict.fromkeys(parties, 0)
         self.pending: Pending = []
+        self.waiting_bytes = 0
         self.journal: Journal | None = None
         self.closing = False
 
     def add(self, party: Party, position: int, payload: bytes, end_ms: int) -> None:
         """`payload` in the leg's encoding, at sample `position` of the call's clock; it ends at `end_ms`."""
         self.pending.append((party, position, payload, end_ms))
+        self.waiting_bytes += len(payload)
+
+    @property
+    def full(self) -> bool:
+        """True where the disk has refused for so long that no more audio should be taken."""
+        return self.waiting_bytes >= MOST_AUDIO_BYTES
 
 
 class Keeper:
@@ -58,6 +67,7 @@ class Keeper:
         self._lines: list[Line] = []
         self._sounds: list[Sound] = []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="keep")
+        self._writing = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self._synced = time.monotonic()
         self.failing = ""
@@ -98,50 +108,59 @@ class Keeper:
 
     async def flush(self, *, last: bool = False) -> None:
         """Write everything handed over so far. Failures are kept in `failing`, and the lines for the next try."""
-        lines, self._lines = self._lines, []
-        batches = []
-        for sound in self._sounds:
-            batches.append((sound, sound.pending))
-            sound.pending = []
-        sync = last or time.monotonic() - self._synced >= SYNC_S
-        loop = asyncio.get_running_loop()
-        refused, audio_refused = await loop.run_in_executor(self._thread, self._write, lines, batches, sync)
-        if (refused or audio_refused) not in ("", self.failing):
-            log.error("the disk refuses: %s", refused or audio_refused)
-        self.failing = refused or audio_refused
-        if refused:
-            self._lines = lines + self._lines  # in front of what came meanwhile; append is idempotent
-        else:
-            for made in lines:
-                self._on_kept(made.entry.call, made.entry.seq)
-        self._sounds = [sound for sound in self._sounds if sound.journal is not None]
+        # Shielded: who waits for it may be cancelled, a batch that was taken out of the queue may not.
+        await asyncio.shield(asyncio.ensure_future(self._flush(last)))
+
+    async def _flush(self, last: bool) -> None:
+        async with self._writing:  # one at a time: no batch may get in front of an earlier one that was refused
+            lines, self._lines = self._lines, []
+            batches = []
+            for sound in self._sounds:
+                batches.append((sound, sound.pending))
+                sound.pending = []
+            sync = last or time.monotonic() - self._synced >= SYNC_S
+            loop = asyncio.get_running_loop()
+            refused, audio_refused = await loop.run_in_executor(self._thread, self._write, lines, batches, sync)
+            if (refused or audio_refused) not in ("", self.failing):
+                log.error("the disk refuses: %s", refused or audio_refused)
+            self.failing = refused or audio_refused
+            for sound, unwritten in batches:
+                sound.pending = unwritten + sound.pending
+                sound.waiting_bytes = sum(len(payload) for _, _, payload, _ in sound.pending)
+            if refused:
+                self._lines = lines + self._lines  # in front of what came meanwhile; append is idempotent
+            else:
+                for made in lines:
+                    self._on_kept(made.entry.call, made.entry.seq)
+            self._sounds = [sound for sound in self._sounds if sound.journal is not None]
 
     async def _follow(self) -> None:
         pause_s = FLUSH_S
         while True:
             await asyncio.sleep(pause_s)
             if self._lines or any(sound.pending or sound.closing for sound in self._sounds):
-                # Shielded, so that closing down cannot cut a batch in two.
-                await asyncio.shield(asyncio.ensure_future(self.flush()))
+                await self.flush()
             pause_s = min(5.0, pause_s * 2) if self.failing else FLUSH_S
 
     def _write(self, lines: list[Line], batches: list[tuple[Sound, Pending]], sync: bool) -> tuple[str, str]:
-        """In the one writer thread: what the store said, what the journals said; "" where all went well."""
+        """In the one writer thread: what the store said, what the journals said; "" where all went well.
+
+        Batches that were written are emptied.
+        """
         refused = audio_refused = ""
         for sound, pending in batches:
             try:
                 self._write_sound(sound, pending, sync)
-            except StoreFailed as error:
-                # The journal has cut itself back to its last whole record; this batch waits for the next try.
-                sound.pending = pending + sound.pending
-                audio_refused = str(error)
+            except Exception as error:
+                # The journal has cut itself back to its last whole record; what is left of the batch waits.
+                audio_refused = str(error) or repr(error)
         if sync:
             self._synced = time.monotonic()
         try:
             if lines:
                 self._store.append(lines)
-        except StoreFailed as error:
-            refused = str(error)
+        except Exception as error:  # whatever a store raises, its lines wait for the next try
+            refused = str(error) or repr(error)
         return refused, audio_refused
 
     def _write_sound(self, sound: Sound, pending: Pending, sync: bool) -> None:
@@ -152,12 +171,15 @@ class Keeper:
             journal.append([Record(party, position, payload) for party, position, payload, _ in pending])
             for party, _, _, end_ms in pending:
                 sound.kept_ms[party] = end_ms
+            pending.clear()  # before the sync: a sync that fails must not have them written again
         done = sound.closing and not sound.pending
-        if sync or done:
-            journal.sync()
-        if done:
-            journal.close()
-            sound.journal = None
+        try:
+            if sync or done:
+                journal.sync()
+        finally:
+            if done:  # also where the disk cannot be trusted: it will never say otherwise
+                sound.journal = None
+                journal.close()
 
 
 def recover(store: Store, keeper_path: Callable[[str], Path]) -> list[str]:
@@ -178,7 +200,7 @@ def recover(store: Store, keeper_path: Callable[[str], Path]) -> list[str]:
         except StoreFailed as error:  # killed before its header was whole: there is no audio to save
             log.warning("call %s: no audio could be recovered: %s", call, error)
         ledger: dict[str, Ledger] = {party: _cut_off(party, ms, past.lines) for party, ms in received.items()}
-        store.append([past.add(CallEnded("interrupted", duration, ledger, {}), duration)])
+        store.append([past.next(CallEnded("interrupted", duration, ledger, {}), duration)])
         closed.append(call)
     return closed
 

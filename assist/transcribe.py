@@ -141,7 +141,12 @@ class Gate:
     @property
     def waiting(self) -> int:
         """Finals and speculative finals in the queue."""
-        return sum(1 for urgency, _, job in self._queue if urgency < PARTIAL and not job.done.done())
+        # A promoted job stands in the queue twice; where it stood before, its urgency was another.
+        return sum(
+            1
+            for urgency, _, job in self._queue
+            if urgency < PARTIAL and urgency == job.urgency and not job.started and not job.done.done()
+        )
 
     def submit(self, utterance: Utterance) -> Job:
         """Queue by the utterance's own stage. Never blocks."""
@@ -195,7 +200,8 @@ class Gate:
         loop = asyncio.get_running_loop()
         try:
             work = loop.run_in_executor(self._pool, self.recogniser.transcribe, job.utterance)
-            transcript = await asyncio.wait_for(work, self._deadline_s)
+            async with asyncio.timeout(self._deadline_s):  # wait_for may swallow the cancellation by `close`
+                transcript = await work
             job.finished = self._clock()
             if not job.done.done():
                 job.done.set_result(transcript)
