@@ -9,6 +9,7 @@ const LANE_PX = 48;
 const BAND = 20;
 const STEP_MS = 5_000;
 const LABEL_PX = 44;
+const PIN_PX = 24;
 
 export class Waveform {
   /** `parts`: {wave, canvas, bands, pins, playhead}; `onseek(ms)`; `onflag(flag)`. */
@@ -97,7 +98,7 @@ export class Waveform {
             class: `pin ${flag.severity}`,
             title: words,
             "aria-label": words,
-            data: { rule: flag.rule },
+            data: { rule: flag.rule, at: flag.evidence.start_ms },
             onclick: () => this.onflag(flag),
           },
           severity[flag.severity],
@@ -112,9 +113,23 @@ export class Waveform {
     for (const pin of this.pins.children) pin.toggleAttribute("aria-current", pin.dataset.rule === flag?.rule);
   }
 
+  /** Pins too near to one another go above each other, so that each can be reached. */
+  #stack(width) {
+    const ends = []; // where the last pin of each row ends, px
+    for (const pin of [...this.pins.children].sort((a, b) => a.dataset.at - b.dataset.at)) {
+      const left = (pin.dataset.at / this.duration_ms) * width;
+      let row = ends.findIndex((end) => end <= left);
+      if (row < 0) row = ends.length;
+      ends[row] = left + PIN_PX;
+      pin.style.insetBlockEnd = `${row * PIN_PX}px`;
+    }
+    this.pins.style.height = `${Math.max(1, ends.length) * PIN_PX}px`;
+  }
+
   #paint() {
     const { width } = this.wave.getBoundingClientRect();
     if (!width || !this.data) return;
+    this.#stack(width);
     const scale = devicePixelRatio || 1;
     const height = 2 * LANE_PX;
     this.canvas.width = Math.round(width * scale);

@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 from assist.events import Flagged, Transcribed
 from tests.web.conftest import Open
 from tests.web.fixture import Stage
-from tests.web.recorded import CAMERA, finals, record
+from tests.web.recorded import CAMERA, Line, finals, record
 from tests.web.seen import card, sound_s, told, turns, wait_for
 
 
@@ -80,3 +80,13 @@ def test_an_address_opens_a_flag(stage: Stage, opened: Open) -> None:
     expect(page.locator("#pins [aria-current]")).to_have_attribute("data-rule", "very_negative")
     wait_for(lambda: sound_s(page) > 60, "the evidence")
     assert page.evaluate("document.getElementById('audio').paused"), "sound starts by a person's hand"
+
+
+def test_flags_of_the_same_moment_can_all_be_reached(stage: Stage, opened: Open) -> None:
+    lines = [Line("customer", f"I leave {n}", flag=(f"rule_{n}", "low", f"reason {n}")) for n in range(4)]
+    stage.put(record("past", lines, metadata={"customer_name": "Four flags"}), sound=True)
+    page = opened("/review?call=past", 320)
+    expect(page.locator("#pins .pin")).to_have_count(4)
+    for n in range(4):
+        page.locator(f"#pins [data-rule=rule_{n}]").click()
+        expect(page.locator("#evidence")).to_contain_text(f"reason {n}")
