@@ -9,7 +9,7 @@ sent (benchmarks/pace.py) to the moment at which the subscriber has
     partial      and from the first sample of speech to the first partial with text: `first_partial_*_ms`
 
 The headline counts from the true end of speech, which the script beside the recording gives. `vad_*` counts from where
-the server heard the end, some 50 to 100 ms later, as most published figures do. A recording without a script has only
+the server heard the end, some 40 to 100 ms later, as most published figures do. A recording without a script has only
 those, so there the headline is the same (`end_of_speech` says "script" or "vad").
 
 Random weights cost what real ones do and say noise, for which nothing is ever suggested. So with random weights and a
