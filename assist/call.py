@@ -423,8 +423,8 @@ class Call:
         began = self.parts.clock()
         loop = asyncio.get_running_loop()
         try:
-            thought = loop.run_in_executor(self.parts.thinkers, self._think, heard)
-            turn, faltered, analyse_ms = await asyncio.wait_for(thought, THINK_S)
+            async with asyncio.timeout(THINK_S):
+                turn, faltered, analyse_ms = await loop.run_in_executor(self.parts.thinkers, self._think, heard)
         except TimeoutError:
             return self._falter("mind", "timeout", f"no answer within {THINK_S:g} s", heard.transcript.utterance)
         for each in faltered:
@@ -435,8 +435,8 @@ class Call:
             total = {**waited, "total": round(latency["final"] + waited["analyse"], 1)}
             self._publish(Noticed(turn.transcript.utterance, turn.transcript.party, turn.findings), total)
         try:
-            guided = loop.run_in_executor(self.parts.thinkers, self._advise)
-            guidance, flags = await asyncio.wait_for(guided, THINK_S)
+            async with asyncio.timeout(THINK_S):
+                guidance, flags = await loop.run_in_executor(self.parts.thinkers, self._advise)
         except TimeoutError:
             return self._falter("suggest", "timeout", f"no answer within {THINK_S:g} s", heard.transcript.utterance)
         except Exception as error:  # guidance reads anybody's knowledge base: the transcript must go on without it

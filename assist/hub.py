@@ -94,7 +94,8 @@ class Log:
     async def wait(self, timeout_s: float) -> bool:
         """True when something was added, False when nothing was for so long."""
         try:
-            await asyncio.wait_for(self._pulse.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):  # not wait_for: it may swallow a cancellation
+                await self._pulse.wait()
         except TimeoutError:
             return False
         return True
