@@ -20,7 +20,8 @@ from assist.events import AnyEvent, CallEnded, Entry, Line, Reviewed, line
 class CallSummary(msgspec.Struct, frozen=True):
     """One row of the list of calls, kept up to date by the store from the entries it appends.
 
-    `sentiment` is the call score, -1..1, of the last Noticed; `topic` its last topic other than "none".
+    `sentiment` is the call score, -1..1, of the last Noticed. `topics` sums the scores of each topic that was named,
+    and `topic` is the heaviest: a call about a broken camera stays one when its customer threatens to leave.
     """
 
     call: str
@@ -33,6 +34,7 @@ class CallSummary(msgspec.Struct, frozen=True):
     reason: str = ""
     duration_ms: int = 0
     topic: str = ""
+    topics: dict[str, float] = {}
     sentiment: float | None = None
     flags: tuple[Flag, ...] = ()
     reviews: tuple[Reviewed, ...] = ()

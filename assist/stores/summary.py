@@ -49,10 +49,12 @@ def severity(summary: CallSummary) -> int:
 
 
 def _noticed(now: CallSummary, event: Noticed) -> CallSummary:
-    topic, sentiment = now.topic, now.sentiment
+    topics, sentiment = dict(now.topics), now.sentiment
     for finding in event.findings:
         if finding.analyser == "topic" and finding.label != "none":
-            topic = finding.label
+            topics[finding.label] = round(topics.get(finding.label, 0.0) + finding.score, 4)
         if finding.analyser == "sentiment" and event.party == "customer":
             sentiment = finding.detail.get("call", sentiment)
-    return replace(now, topic=topic, sentiment=sentiment)
+    # The first named wins a tie, so that what a page shows does not flip without reason.
+    topic = max(topics, key=lambda label: topics[label], default="")
+    return replace(now, topic=topic, topics=topics, sentiment=sentiment)

@@ -19,7 +19,8 @@ export function empty() {
     sentiment: [],
     stress: [], // points {at_ms, start_ms, end_ms, score, label, utterance, quote}, customer
     // only; sentiment's `score` is the call's so far, `turn` this turn's
-    topic: null, // {id, at_ms}
+    topic: null, // {id, at_ms}: the heaviest of topics
+    topics: new Map(), // id -> sum of scores, as in the server's summary
     suggestions: new Map(), // id -> suggestion with at_ms, seq, rank, mark
     playbook: null,
     flags: [],
@@ -50,6 +51,12 @@ export function apply(state, entry) {
 }
 
 export const fold = (entries, state = empty()) => entries.reduce(apply, state);
+
+function weigh(state, label, score, at_ms) {
+  state.topics.set(label, (state.topics.get(label) ?? 0) + score);
+  const [id] = [...state.topics].reduce((best, next) => (next[1] > best[1] ? next : best));
+  state.topic = { id, at_ms };
+}
 
 const taken = {
   CallStarted(state, event) {
@@ -92,7 +99,7 @@ const taken = {
       const { start_ms, end_ms, quote, source } = evidence;
       const point = { at_ms: end_ms || entry.at_ms, start_ms, end_ms, score, label, utterance, quote, source };
       if (analyser === "sentiment") Object.assign(point, { turn: score, score: detail.call ?? score });
-      if (analyser === "topic") state.topic = { id: label, at_ms: entry.at_ms };
+      if (analyser === "topic") weigh(state, label, score, entry.at_ms);
       else if (party === "customer" && analyser === "sentiment") state.sentiment.push(point);
       else if (party === "customer" && analyser === "stress") state.stress.push(point);
     }

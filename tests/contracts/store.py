@@ -128,16 +128,20 @@ class StoreContract:
             reason="bye",
             duration_ms=61_000,
             topic="roaming",
+            topics={"roaming": 0.5},
             sentiment=-0.5,
             flags=(Flag("rule", "high", "because", Evidence()),),
             reviews=(REVIEWED,),
         )
 
-    def test_topic_and_sentiment_are_the_last_that_were_said(self, store: Store) -> None:
+    def test_the_topic_is_the_heaviest_and_the_sentiment_the_last(self, store: Store) -> None:
         store.append(lines("a", noticed(topic="roaming", call_score=0.25), noticed(topic="none")))
         assert (store.call("a").topic, store.call("a").sentiment) == ("roaming", 0.25)
         store.append(lines("a", noticed("agent", "cancellation", call_score=0.9), first=3))
-        assert (store.call("a").topic, store.call("a").sentiment) == ("cancellation", 0.25)
+        assert (store.call("a").topic, store.call("a").sentiment) == ("roaming", 0.25)
+        store.append(lines("a", noticed("customer", "cancellation", call_score=-0.5), first=4))
+        assert store.call("a").topics == {"roaming": 0.5, "cancellation": 1.0}
+        assert (store.call("a").topic, store.call("a").sentiment) == ("cancellation", -0.5)
 
     def test_a_log_without_its_start_still_has_a_summary(self, store: Store) -> None:
         store.append(lines("a", spoken(4), first=4))
