@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
@@ -81,7 +82,9 @@ class _Side:
     timeline: Timeline[tuple[bytes, bytes]]
     segmenter: Segmenter
     bytes_per_ms: float
-    arrived_ms: int = 0
+    due_ms: int = 0
+    """When the next message should be there, by the length of the last two: until then nothing is missing."""
+    length_ms: float = math.inf
     lag_ms: int = 0
     paused_ms: float = 0.0
     dropped_ms: dict[str, float] = field(default_factory=dict)
@@ -191,7 +194,8 @@ class Call:
             )
         if len(payload) % side.leg.width:
             self.note("odd_size")
-        side.arrived_ms = now_ms
+        side.due_ms = now_ms + int(min(length_ms, side.length_ms))
+        side.length_ms = length_ms
         self._take(party, side, side.timeline.push(side.leg.push(payload), now_ms))
 
     def lost(self, party: Party, length_ms: int) -> None:
@@ -229,7 +233,7 @@ class Call:
         self._paused = False
         for side in self._sides.values():
             side.timeline.skip_to(self.now_ms)
-            side.arrived_ms = self.now_ms
+            side.due_ms = self.now_ms
         self._publish(Resumed(reason))
 
     def _take(self, party: Party, side: _Side, placed: list[tuple[int, tuple[bytes, bytes]]]) -> None:
@@ -364,7 +368,7 @@ class Call:
                 self._take(party, side, side.timeline.tick(self.now_ms))
                 # After a stall of our own the frames are in the socket, not missing: wait for the next tick.
                 if not stalled and not self._paused and side.segmenter.state != "quiet":
-                    since_ms = self.now_ms - side.arrived_ms
+                    since_ms = self.now_ms - side.due_ms
                     if since_ms >= 3 * FRAME_MS:
                         self._heed(party, side, side.segmenter.starve(since_ms))
                 self._ask_partial(party, side)
@@ -476,6 +480,8 @@ class Call:
         self._publish(Faltered(part, code, message, utterance))
 
     def _close_books(self) -> None:
+        if not self._ending.is_set():  # cut off from inside: what was being said is closed all the same
+            self.end("error:internal")
         duration_ms = max((side.timeline.position_ms or 0 for side in self._sides.values()), default=0)
         duration_ms = duration_ms or self.now_ms
         try:

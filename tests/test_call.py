@@ -1,0 +1,469 @@
+"""One call from bytes to entries: its books add up whatever happens, and nobody's failure is anybody else's."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from assist.analyse import Analyser
+from assist.audio import Party, Utterance
+from assist.conversation import Conversation, Evidence, Finding, Heard
+from assist.errors import AssistError, RecogniserFailed, TooFast
+from assist.events import (
+    CallEnded,
+    Degraded,
+    Dtmf,
+    Faltered,
+    Flagged,
+    Missing,
+    Noticed,
+    Paused,
+    Resumed,
+    Skipped,
+    SpeechStarted,
+    Suggested,
+    Transcribed,
+    Withdrawn,
+)
+from assist.journal import read
+from assist.transcribe import Load
+from models.scripted import Say, Script, Scripted
+from tests.scene import BOTH, Echo, Pattern, Scene, scene
+from tests.voice import mulaw
+
+# ---- the books
+
+OPS = st.lists(
+    st.one_of(
+        st.tuples(st.sampled_from(["agent", "customer"]), st.booleans(), st.integers(1, 1_500)),
+        st.tuples(st.sampled_from(["pause", "resume", "tick"]), st.just(False), st.just(0)),
+        st.tuples(st.sampled_from(["wait", "lost", "dropped"]), st.just(False), st.integers(1, 1_200)),
+    ),
+    max_size=14,
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(ops=OPS, chunks=st.lists(st.integers(1, 3_000), min_size=1, max_size=6), failing=st.sets(st.integers(0, 12)))
+def test_the_ledger_adds_up_to_the_frame(
+    ops: list[tuple[str, bool, int]], chunks: list[int], failing: set[int]
+) -> None:
+    def fate(utterance: Utterance, count: int) -> None:
+        if count in failing:
+            raise RecogniserFailed("as asked")
+
+    async def play() -> None:
+        async with scene(Echo(fate=fate), burst_s=1e6) as made:
+            sizes = itertools.cycle(chunks)
+            received = dict.fromkeys(BOTH, 0.0)
+            for what, loud, much in ops:
+                if party := next((each for each in BOTH if each == what), None):
+                    received[party] += much
+                    await made.pour(party, mulaw([(loud, much)]), sizes)
+                elif what == "dropped":
+                    received["customer"] += much / 8
+                    made.call.dropped("customer", much, "duplicate")
+                else:
+                    await happens(made, what, much)
+            last = await made.end()
+            assert {party: last.ledger[party].received_ms for party in BOTH} == received
+            lost_ms = {party: 0 for party in BOTH}
+            for missing in made.events(Missing):
+                lost_ms[missing.party] += missing.end_ms - missing.start_ms
+            assert {party: last.ledger[party].missing_ms for party in BOTH} == lost_ms
+            check_skips(made, last)
+
+    asyncio.run(play())
+
+
+async def happens(made: Scene, what: str, much: int) -> None:
+    """What may happen to a call besides sound."""
+    match what:
+        case "pause":
+            made.call.pause("card")
+        case "resume":
+            made.call.resume("")
+        case "lost":
+            made.call.lost("agent", much)
+        case "wait":
+            made.clock.now += much / 1_000
+        case "tick":
+            await asyncio.sleep(0.06)
+
+
+def check_skips(made: Scene, last: CallEnded) -> None:
+    """What was skipped of speech is told where it stood, with its reason."""
+    told: dict[tuple[str, str], float] = {}
+    for skipped in made.events(Skipped):
+        key = (skipped.party, skipped.reason)
+        told[key] = told.get(key, 0.0) + skipped.end_ms - skipped.start_ms
+    for party, ledger in last.ledger.items():
+        for reason in ("too_short", "recogniser_failed"):
+            assert told.get((party, reason), 0.0) == ledger.skipped_ms.get(reason, 0.0)
+
+
+@pytest.mark.parametrize("chunk_ms", [1, 16, 20, 33, 400])
+async def test_any_chunk_size_hears_the_same(chunk_ms: int) -> None:
+    async with scene() as made:
+        await made.speak("customer", [(False, 500), (True, 1_000), (False, 800), (True, 700), (False, 600)], chunk_ms)
+        last = await made.end()
+    heard = [(t.start_ms, t.end_ms) for t in made.finals("customer")]
+    assert heard == [(300, 1_520), (2_100, 3_020)]
+    assert last.ledger["customer"].transcribed_ms == 1_380 + 1_080
+    assert last.ledger["agent"].silence_ms == last.ledger["agent"].received_ms == 3_600
+    assert last.duration_ms == 3_600
+
+
+async def test_nothing_at_all_is_a_call_too() -> None:
+    async with scene() as made:
+        last = await made.end("closed")
+    assert last.reason == "closed"
+    assert last.ledger["agent"].received_ms == 0
+
+
+async def test_the_first_reason_stands_and_no_audio_is_taken_after_it() -> None:
+    async with scene() as made:
+        await made.speak("agent", [(True, 500)])
+        made.call.end("bye")
+        made.call.end("lost")
+        with pytest.raises(AssistError, match="ended already: bye"):
+            made.call.hear("agent", bytes(160))
+        assert (await made.end()).reason == "bye"
+        assert [t.party for t in made.finals()] == ["agent"], "what was being said is finished first"
+
+
+async def test_audio_faster_than_speech_is_refused_and_what_came_before_counts() -> None:
+    async with scene(burst_s=2.0) as made:
+        for _ in range(100):
+            made.hear("agent", b"\xff" * 160)
+        with pytest.raises(TooFast, match="agent"):
+            for _ in range(100):
+                made.hear("agent", b"\xff" * 160)
+        last = await made.end("error:too_fast")
+    assert last.ledger["agent"].received_ms == len(made.given["agent"]) / 8
+    assert 2_000 <= last.ledger["agent"].received_ms <= 2_060
+
+
+async def test_odd_things_are_counted() -> None:
+    async with scene(encoding="l16") as made:
+        made.hear("agent", bytes(641))
+        made.hear("agent", bytes(639))
+        made.call.note("reordered")
+        made.call.key("customer")
+        made.call.resume("")
+        made.call.dropped("agent", 320, "late")
+        last = await made.end()
+    assert last.anomalies == {"odd_size": 2, "reordered": 1, "resume_without_pause": 1}
+    assert made.events(Dtmf) == [Dtmf("customer")]
+    assert last.ledger["agent"].skipped_ms == {"late": 20.0}
+
+
+# ---- what is told
+
+
+async def test_a_pause_is_spoken_speculated_and_confirmed() -> None:
+    async with scene() as made:
+        await made.speak("customer", [(False, 300), (True, 1_000), (False, 200)])
+        (first,) = await made.until(Transcribed)
+        assert first.transcript.stage == "speculative"
+        await made.speak("customer", [(False, 400)])
+        _, second = await made.until(Transcribed, 2)
+        assert second.transcript.stage == "final"
+        assert second.transcript.utterance == first.transcript.utterance
+        assert made.events(Withdrawn) == []
+        assert made.events(SpeechStarted) == [SpeechStarted("customer", 100)]
+        await made.end()
+    latency = next(line.entry.latency_ms for line in made.log.lines if line.entry.event is second)
+    assert set(latency) == {"queue", "asr", "final"}
+    assert latency["final"] == 440.0, (
+        "from the arrival of the last voiced frame to the end of the silence that proved it"
+    )
+
+
+async def test_speech_that_goes_on_withdraws_what_was_shown() -> None:
+    async with scene() as made:
+        await made.speak("customer", [(True, 1_000), (False, 200)])
+        await made.until(Transcribed)
+        await made.speak("customer", [(True, 600)])
+        (withdrawn,) = made.events(Withdrawn)
+        await made.speak("customer", [(False, 600)])
+        await made.end()
+    (final,) = made.finals()
+    assert withdrawn.utterance == final.utterance
+    assert final.end_ms == 1_820
+    stages = [each.transcript.stage for each in made.events(Transcribed)]
+    assert stages[0] == "speculative"
+    assert stages[-1] == "final"
+
+
+async def test_a_speculation_that_was_not_shown_yet_needs_no_withdrawal() -> None:
+    def slow(utterance: Utterance, count: int) -> None:
+        if utterance.stage == "speculative":
+            time.sleep(0.05)
+
+    async with scene(Echo(fate=slow)) as made:
+        await made.speak("customer", [(True, 1_000), (False, 200), (True, 400), (False, 600)])
+        await made.end()
+    assert made.events(Withdrawn) == []
+    assert len(made.finals()) == 1
+
+
+async def test_a_speculation_that_fails_is_heard_again_as_a_final() -> None:
+    def fate(utterance: Utterance, count: int) -> None:
+        if utterance.stage == "speculative":
+            raise RecogniserFailed("too early")
+
+    async with scene(Echo(fate=fate)) as made:
+        await made.speak("customer", [(True, 1_000), (False, 200)])
+        await asyncio.sleep(0.05)
+        await made.speak("customer", [(False, 400)])
+        last = await made.end()
+    assert len(made.finals()) == 1
+    assert last.ledger["customer"].skipped_ms == {}
+
+
+async def test_partials_come_while_somebody_speaks() -> None:
+    async with scene() as made:
+        await made.speak("customer", [(True, 1_000)])
+        (partial,) = await made.until(Transcribed)
+        assert partial.transcript.stage == "partial"
+        await made.speak("customer", [(False, 600)])
+        await made.end()
+    stages = [each.transcript.stage for each in made.events(Transcribed)]
+    assert stages[-1] == "final"
+
+
+async def test_a_click_is_skipped_without_a_word() -> None:
+    async with scene() as made:
+        await made.speak("customer", [(True, 1_000), (False, 2_000), (True, 60), (False, 20)])
+        await asyncio.sleep(0.12)  # time for a partial of the click, if there were one
+        await made.speak("customer", [(False, 600)])
+        last = await made.end()
+    (skipped,) = made.events(Skipped)
+    assert skipped.reason == "too_short"
+    assert last.ledger["customer"].skipped_ms == {"too_short": skipped.end_ms - skipped.start_ms}
+    assert {each.transcript.utterance for each in made.events(Transcribed)} == {"customer-1"}
+
+
+async def test_finals_come_in_the_order_of_their_ends_however_long_each_takes() -> None:
+    def fate(utterance: Utterance, count: int) -> None:
+        time.sleep(0.15 if utterance.id == "agent-1" else 0.0)
+
+    async with scene(Echo(fate=fate, workers=4)) as made:
+        order: tuple[Party, ...] = ("agent", "customer", "agent")
+        for party in order:
+            await made.speak(party, [(True, 500), (False, 600)])
+        await made.end()
+    assert [t.utterance for t in made.finals()] == ["agent-1", "customer-1", "agent-2"]
+
+
+async def test_words_of_the_script_bring_guidance_and_flags() -> None:
+    script = Script(
+        (
+            Say("customer", 0, 1_500, "my camera shows a black screen in every video call"),
+            Say("customer", 2_500, 4_000, "let me speak to a manager"),
+        )
+    )
+    async with scene(Scripted(script)) as made:
+        await made.speak("customer", [(True, 1_500), (False, 1_000), (True, 1_500), (False, 600)])
+        await made.end()
+    assert [t.text for t in made.finals()] == [say.text for say in script.say]
+    shown = [s.ref for each in made.events(Suggested) for s in each.suggestions]
+    assert "camera-black-screen" in shown
+    assert "offer_supervisor" in shown
+    assert "asks_for_manager" in [each.flag.rule for each in made.events(Flagged)]
+
+
+async def test_silence_of_the_recogniser_moves_nothing() -> None:
+    async with scene(Scripted(Script(()))) as made:
+        await made.speak("customer", [(True, 1_000), (False, 600)])
+        last = await made.end()
+    assert [t.text for t in made.finals()] == [""]
+    assert not made.events(Noticed)
+    assert last.ledger["customer"].transcribed_ms == 1_180
+
+
+# ---- failures
+
+
+def fixed(label: str) -> Analyser:
+    def judge(heard: Heard, so_far: Conversation) -> Sequence[Finding]:
+        return [Finding(label, f"{len(so_far.turns)} before", 0.5, Evidence(heard.transcript.utterance))]
+
+    return judge
+
+
+def broken(heard: Heard, so_far: Conversation) -> Sequence[Finding]:
+    raise KeyError("lost")
+
+
+def not_a_number(heard: Heard, so_far: Conversation) -> Sequence[Finding]:
+    return [Finding("odd", "odd", float("nan"), Evidence())]
+
+
+async def test_an_analyser_that_raises_falters_and_the_others_go_on() -> None:
+    analysers = {"first": fixed("first"), "broken": broken, "odd": not_a_number, "last": fixed("last")}
+    async with scene(analysers=analysers) as made:
+        await made.speak("customer", [(True, 500), (False, 600)] * 2)
+        await made.end()
+    found = [[(f.analyser, f.label) for f in each.findings] for each in made.events(Noticed)]
+    assert found == [[("first", f"{n} before"), ("last", f"{n} before")] for n in range(2)]
+    faltered = [(each.part, each.code, each.utterance) for each in made.events(Faltered)]
+    assert faltered == [(p, "analyser_failed", f"customer-{n}") for n in (1, 2) for p in ("broken", "odd")]
+
+
+async def test_an_analyser_that_hangs_is_given_up_and_the_call_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("assist.call.THINK_S", 0.05)
+
+    def hangs(heard: Heard, so_far: Conversation) -> Sequence[Finding]:
+        if heard.transcript.utterance == "customer-1":
+            time.sleep(0.2)
+        return []
+
+    async with scene(analysers={"slow": hangs}) as made:
+        await made.speak("customer", [(True, 500), (False, 600)] * 2)
+        await made.end()
+    assert [(each.part, each.code) for each in made.events(Faltered)] == [("mind", "timeout")]
+    assert len(made.finals()) == 2
+
+
+async def test_a_recogniser_that_fails_costs_one_utterance() -> None:
+    def fate(utterance: Utterance, count: int) -> None:
+        if utterance.id == "customer-2":
+            raise ValueError("no idea")
+
+    async with scene(Echo(fate=fate)) as made:
+        await made.speak("customer", [(True, 500), (False, 600)] * 3)
+        last = await made.end()
+    assert [t.utterance for t in made.finals()] == ["customer-1", "customer-3"]
+    (faltered,) = made.events(Faltered)
+    assert (faltered.part, faltered.code, faltered.utterance) == ("recogniser", "recogniser_failed", "customer-2")
+    (skipped,) = made.events(Skipped)
+    assert last.ledger["customer"].skipped_ms == {"recogniser_failed": skipped.end_ms - skipped.start_ms}
+
+
+async def test_a_call_given_up_with_finals_under_way_says_what_it_owes() -> None:
+    async with scene(Echo(fate=lambda utterance, count: time.sleep(0.3))) as made:
+        await made.speak("customer", [(True, 500), (False, 600)] * 4)
+        made.call.end("lost")
+        made.life.cancel()
+        began = time.monotonic()
+        await asyncio.gather(made.life, return_exceptions=True)
+        assert time.monotonic() - began < 0.25, "giving up must not wait for the recogniser"
+        last = made.check()
+    assert last.ledger["customer"].skipped_ms["abandoned"] > 1_000
+
+
+async def test_a_call_cut_off_without_a_word_still_closes_its_books() -> None:
+    async with scene() as made:
+        await made.speak("customer", [(True, 500), (False, 600), (True, 300)])
+        made.life.cancel()
+        await asyncio.gather(made.life, return_exceptions=True)
+        last = made.check()
+    assert last.reason == "error:internal"
+
+
+async def test_a_gate_that_closes_leaves_no_call_hanging() -> None:
+    async with scene(Echo(fate=lambda utterance, count: time.sleep(0.2))) as made:
+        await made.speak("customer", [(True, 500), (False, 600)] * 3)
+        await made.gate.close()
+        last = await made.end("drained")
+    assert last.ledger["customer"].skipped_ms["cancelled"] > 0
+    assert made.events(Faltered)
+
+
+# ---- pauses, holes, load
+
+
+async def test_nothing_said_in_a_pause_is_kept_or_transcribed() -> None:
+    async with scene() as made:
+        await made.speak("customer", [(True, 600)])
+        made.call.pause("card")
+        made.call.pause("again")
+        await made.speak("customer", [(True, 2_000)])
+        made.call.resume("")
+        await made.speak("customer", [(True, 600), (False, 600)])
+        last = await made.end()
+        await made.keeper.flush()
+        kept = sum(len(record.payload) for record in read(made.sound.path)[1] if record.party == "customer")
+    assert kept == 1_800 * 8
+    assert [(t.start_ms, t.end_ms) for t in made.finals()] == [(0, 600), (2_600, 3_220)]
+    assert last.ledger["customer"].skipped_ms == {"paused": 2_000}
+    assert last.anomalies == {"second_pause": 1}
+    assert (made.events(Paused), made.events(Resumed)) == ([Paused("card")], [Resumed("")])
+    assert made.events(Missing) == [], "the pause is not missing"
+
+
+async def test_what_the_platform_lost_is_told_and_stands_outside_the_sum() -> None:
+    async with scene() as made:
+        await made.speak("customer", [(True, 600)])
+        made.call.lost("customer", 400)
+        await made.speak("customer", [(True, 600), (False, 600)])
+        last = await made.end()
+    assert made.events(Missing) == [Missing("customer", 600, 1_000)]
+    assert last.ledger["customer"].missing_ms == 400
+    assert last.ledger["customer"].received_ms == 1_800
+    assert [t.start_ms for t in made.finals()] == [0, 1_000], "a hole ends what was being said"
+
+
+async def test_overload_is_told() -> None:
+    async with scene() as made:
+        made.gate.load = Load(2, None, ("partials off",))
+        assert await made.until(Degraded) == [Degraded(2, ("partials off",))]
+        await made.speak("customer", [(True, 1_000)])
+        await asyncio.sleep(0.12)
+        assert made.events(Transcribed) == []
+        made.gate.load = Load(0, 700, ())
+        assert (await made.until(Degraded, 2))[1] == Degraded(0, ())
+        await made.end()
+
+
+async def paced(made: Scene, pattern: Pattern, chunk_ms: int) -> None:
+    """At the pace of speech, by the real clock: each chunk when it ends."""
+    began = time.monotonic()
+    data = mulaw(pattern)
+    for n, at in enumerate(range(0, len(data), chunk_ms * 8), 1):
+        await asyncio.sleep(max(0.0, began + n * chunk_ms / 1_000 - time.monotonic()))
+        made.hear("customer", data[at : at + chunk_ms * 8])
+
+
+async def test_a_platform_that_stops_sending_in_silence_ends_the_utterance() -> None:
+    async with scene(real_time=time.monotonic) as made:
+        await paced(made, [(True, 600)], 20)
+        await made.until(Transcribed)
+        for _ in range(100):
+            if made.finals():
+                break
+            await asyncio.sleep(0.02)
+        assert [t.end_ms for t in made.finals()] == [600]
+        last = await made.end()
+    assert last.duration_ms == 600
+
+
+async def test_large_chunks_at_the_pace_of_speech_are_no_silence() -> None:
+    async with scene(real_time=time.monotonic) as made:
+        await paced(made, [(True, 2_400)], 600)
+        await made.end()
+    assert [(t.start_ms, t.end_ms) for t in made.finals()] == [(0, 2_400)]
+
+
+async def test_every_line_is_an_entry_in_order() -> None:
+    async with scene() as made:
+        await made.speak("agent", [(True, 700), (False, 500)])
+        await made.speak("customer", [(True, 700), (False, 500)])
+        await made.end()
+    entries = [line.entry for line in made.log.lines]
+    assert [entry.seq for entry in entries] == list(range(1, len(entries) + 1))
+    times = [entry.at_ms for entry in entries]
+    assert times == sorted(times)
+    events = made.told()
+    began = {e.party: n for n, e in enumerate(events) if isinstance(e, SpeechStarted)}
+    for n, event in enumerate(events):
+        if isinstance(event, Transcribed):
+            assert began[event.transcript.party] < n
