@@ -12,7 +12,8 @@ it stand what a person waits: `final_p95_ms` from the true end of speech (`vad_f
 it) to the final at a subscriber. `unaccounted_ms` compares the books of every call with what was sent.
 
 With random weights the text is noise: the mind reads and searches it at full cost but suggests nothing. Generator and
-subscriber share the cores with the server; what the generator took is `generator_cores`.
+subscriber share the cores with the server; what the generator took is `generator_cores`, and where the system lets it
+it goes first (`generator_first`), because a phone platform would not compete with the server for its cores.
 """
 
 from __future__ import annotations
@@ -165,7 +166,7 @@ def judged(waits: Waits, late_ms: float, refused: int, faltered: int) -> dict[st
         (p95 is None, "nothing heard"),
         (p95 is not None and p95 > LIMIT_MS, "p95"),
     )
-    found["broke"] = next((why for broke, why in reasons if broke), "")
+    found["broke"] = ", ".join(why for broke, why in reasons if broke)
     return found
 
 
@@ -226,6 +227,7 @@ async def ramp(server: door.Door, asked: Asked, script: Script | None) -> dict[s
         "calls_without_books": silent,
         "stopped_by": steps[-1]["broke"] or "most",
         "generator_cores": round(ended["cpu_s"] / wall_s, 3),
+        "generator_first": ended["first"],
         "steps": steps,
     }
 
@@ -264,9 +266,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", default="weights/random-tiny", help="a name or a directory")
     parser.add_argument("--call", type=Path, default=SHIPPED, help="a two-channel recording; default: the shipped call")
-    parser.add_argument("--start", type=int, default=2)
-    parser.add_argument("--step", type=int, default=2)
-    parser.add_argument("--most", type=int, default=30)
+    parser.add_argument("--start", type=int, default=4)
+    parser.add_argument("--step", type=int, default=4)
+    parser.add_argument("--most", type=int, default=60)
     parser.add_argument("--hold_s", type=float, default=40.0)
     parser.add_argument("--settle_s", type=float, default=8.0)
     parser.add_argument("--partials", action="store_true")
