@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -21,9 +21,11 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from assist.errors import AssistError, BadMessage, UnknownCall
-from assist.events import Marked, Reviewed
+from assist.events import Entry, Marked, Reviewed
 from assist.house import House
+from assist.hub import CallSummary
 from assist.ingest import Dialects, Ingest
+from assist.material import Article
 from assist.protocols import Protocol
 from assist.wav import peaks, render_wav
 
@@ -63,7 +65,34 @@ def build(
     _calls(app, house)
     _pages(app, house)
     _ops(app, house)
+    _describe(app)
     return app
+
+
+_SHOWN: Final = (CallSummary, Entry, Article)
+
+
+def _answers(name: str, listed_as: str = "") -> dict[int | str, dict[str, Any]]:
+    """What a route answers, for OpenAPI: one of `_SHOWN`, or an object with a list of them."""
+    shape: dict[str, Any] = {"$ref": f"#/components/schemas/{name}"}
+    if listed_as:
+        shape = {"type": "object", "properties": {listed_as: {"type": "array", "items": shape}}}
+    return {200: {"description": name, "content": {"application/json": {"schema": shape}}}}
+
+
+def _describe(app: FastAPI) -> None:
+    """Add the wire's own types to the OpenAPI document: FastAPI sees only its bodies."""
+    plain = app.openapi
+
+    def described() -> dict[str, Any]:
+        if not app.openapi_schema:
+            document = plain()
+            _, components = msgspec.json.schema_components(_SHOWN, ref_template="#/components/schemas/{name}")
+            document.setdefault("components", {}).setdefault("schemas", {}).update(components)
+            app.openapi_schema = document
+        return app.openapi_schema
+
+    app.openapi = described  # type: ignore[method-assign]
 
 
 class Hardened:
@@ -196,19 +225,19 @@ def _calls(app: FastAPI, house: House) -> None:
         if _foreign(request.headers):
             raise BadMessage("this must be asked by our own page")
 
-    @app.get("/calls", tags=["calls"])
+    @app.get("/calls", tags=["calls"], responses=_answers("CallSummary", "calls"))
     def calls(limit: int = 200, offset: int = 0) -> Response:
         """Calls, newest first, as CallSummary."""
         if not (1 <= limit <= 1_000 and offset >= 0):
             raise BadMessage("limit: 1 to 1000; offset: not negative")
         return _json({"calls": store.calls(limit, offset)})
 
-    @app.get("/calls/{call}", tags=["calls"])
+    @app.get("/calls/{call}", tags=["calls"], responses=_answers("CallSummary"))
     def one(call: str) -> Response:
         """One call's CallSummary."""
         return _json(store.call(call))
 
-    @app.get("/calls/{call}/log", tags=["calls"])
+    @app.get("/calls/{call}/log", tags=["calls"], responses=_answers("Entry", "entries"))
     async def log(call: str, after: int = 0, limit: int = 10_000) -> Response:
         """Entries with seq > after, in order."""
         made = await house.hub.log(call)
@@ -243,7 +272,7 @@ def _calls(app: FastAPI, house: House) -> None:
         await house.keeper.flush()  # the queue is read from the store right after
         return _json({"seq": seq}, 201)
 
-    @app.get("/review/queue", tags=["review"])
+    @app.get("/review/queue", tags=["review"], responses=_answers("CallSummary", "calls"))
     def queue() -> Response:
         """Flagged calls, riskiest first."""
         return _json({"calls": store.flagged()})
@@ -280,7 +309,7 @@ def _pages(app: FastAPI, house: House) -> None:
             raise UnknownCall(f"no such file: {name[:80]!r}")
         return FileResponse(files[name])
 
-    @app.get("/articles/{article}", tags=["knowledge"])
+    @app.get("/articles/{article}", tags=["knowledge"], responses=_answers("Article"))
     def article(article: str) -> Response:
         """One knowledge article."""
         found = house.knowledge.articles.get(article)

@@ -34,10 +34,10 @@ class CallSummary(msgspec.Struct, frozen=True):
     reason: str = ""
     duration_ms: int = 0
     topic: str = ""
-    topics: dict[str, float] = {}
     sentiment: float | None = None
     flags: tuple[Flag, ...] = ()
     reviews: tuple[Reviewed, ...] = ()
+    topics: dict[str, float] = {}
 
 
 class Store(Protocol):

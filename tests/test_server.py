@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 import urllib.error
 import urllib.request
@@ -252,6 +253,16 @@ async def test_pages_and_health_are_served_with_a_strict_policy(server: door.Doo
             assert answer.headers["X-Content-Type-Options"] == "nosniff"
     article = server.get("/articles/camera-black-screen-video-calls")
     assert article["body"] and article["title"]
+
+
+def test_openapi_describes_what_the_wire_carries(server: door.Door) -> None:
+    document = server.get("/openapi.json")
+    schemas = document["components"]["schemas"]
+    assert {"CallSummary", "Entry", "Transcribed", "Article", "MarkIn"} <= set(schemas)
+    answer = document["paths"]["/calls/{call}"]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+    assert answer == {"$ref": "#/components/schemas/CallSummary"}
+    references = set(re.findall(r'"#/components/schemas/([^"]+)"', json.dumps(document)))
+    assert references <= set(schemas), "a reference leads nowhere"
 
 
 async def test_audio_faster_than_speech_is_refused_by_name(tmp_path: Path, scripted: dict[str, str]) -> None:
