@@ -9,35 +9,41 @@ import difflib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from assist.errors import ConfigError
 from assist.segment import Endpointing
 
+Count = Annotated[int, msgspec.Meta(ge=0)]
+Port = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
+Seconds = Annotated[float, msgspec.Meta(ge=0.0)]
+Patience = Annotated[float, msgspec.Meta(ge=0.1)]
+"""Seconds of which there must be some."""
+
 
 class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The door. `drain_s`: how long live calls may go on after SIGTERM. All sockets are pinged."""
 
     host: str = "127.0.0.1"
-    port: int = 8765
+    port: Port = 8765
     data_dir: str = "data"
-    drain_s: float = 120.0
-    ping_interval_s: float = 20.0
-    ping_timeout_s: float = 20.0
+    drain_s: Seconds = 120.0
+    ping_interval_s: Patience = 20.0
+    ping_timeout_s: Patience = 20.0
     frame_ancestors: tuple[str, ...] = ()
 
 
 class Ingest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Limits on what comes in. Audio may run `burst_s` ahead of `speed` times real time."""
 
-    max_message_bytes: int = 65_536
-    max_calls: int = 100
-    hello_timeout_s: float = 10.0
-    idle_timeout_s: float = 60.0
-    burst_s: float = 10.0
-    speed: float = 1.25
+    max_message_bytes: Annotated[int, msgspec.Meta(ge=1_024)] = 65_536
+    max_calls: Count = 100
+    hello_timeout_s: Patience = 10.0
+    idle_timeout_s: Patience = 60.0
+    burst_s: Seconds = 10.0
+    speed: Annotated[float, msgspec.Meta(ge=1.0)] = 1.25
 
 
 class RecogniserChoice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -52,9 +58,9 @@ class RecogniserChoice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     window: Literal["fit", "full"] = "fit"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     language: str = "en"
-    workers: int = 0
+    workers: Count = 0
     script: str = ""
-    tokens_per_s: float = 0.0
+    tokens_per_s: Annotated[float, msgspec.Meta(ge=0.0)] = 0.0
     partials: bool = True
 
 
@@ -122,7 +128,7 @@ def _put(given: dict[str, Any], name: str, text: str) -> None:
         raise ConfigError(f"environment: unknown setting {name}{_nearest(name, known)}")
     section, key = known[name]
     value: Any = text
-    if text[:1] == "[":
+    if text[:1] == "[" and not isinstance(getattr(getattr(Settings(), section), key), str):
         try:
             value = msgspec.json.decode(text)
         except msgspec.DecodeError as error:
