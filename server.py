@@ -21,7 +21,7 @@ import gc
 import logging
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -89,7 +89,7 @@ def judgements(
     """The analysers asked for. One whose model is missing is left out, and /readyz says so."""
     from models import sentiment, stress, topic
 
-    registry = {
+    registry: dict[str, Callable[[], Analyser]] = {
         "sentiment": lambda: sentiment.load(encode),
         "stress": lambda: stress.load(parties=settings.mind.stress_parties),
         "topic": lambda: topic.load(encode, tuple(knowledge.topics.values())),
