@@ -1,0 +1,97 @@
+"""Letting a call in while its socket loses patience: no id stays taken, no call is left that nobody ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from assist.call import Parts
+from assist.config import Server, Settings
+from assist.errors import StoreFailed
+from assist.events import CallEnded, Line
+from assist.flag import Watch
+from assist.house import House
+from assist.metrics import Metrics
+from assist.protocols import Opened
+from assist.segment import Segmenter
+from assist.stores.memory import Memory
+from assist.suggest import Guide
+from assist.transcribe import Gate
+from tests.scene import BOTH, Echo, knowledge
+from tests.voice import is_loud
+
+OPENED = Opened("c", "plain", BOTH, "mulaw", 8_000)
+
+
+class Slow(Memory):
+    """A store whose writes wait until they are let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go = Event()
+        self.go.set()
+
+    def append(self, lines: Sequence[Line]) -> None:
+        assert self.go.wait(10)
+        super().append(lines)
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    known, search = knowledge()
+    made = House(Settings(server=Server(data_dir=str(tmp_path))), Slow(), known, Metrics())
+    parts = Parts(
+        hub=made.hub,
+        gate=Gate(Echo()),
+        analysers={},
+        segmenter=lambda party: Segmenter(party, is_loud),
+        guide=lambda: Guide(known, search),
+        watch=lambda: Watch(known),
+        metrics=made.metrics,
+        thinkers=made.thinkers,
+    )
+    await made.open(parts)
+    yield made
+    await asyncio.wait_for(made.close(), 10)
+
+
+async def test_a_call_let_in_is_in_the_store_first(house: House) -> None:
+    call = await house.open_call(OPENED)
+    assert [line.entry.seq for line in house.store.read("c")] == [1]
+    call.end("bye")
+    await call.run()
+    house.leave(call)
+    await asyncio.wait_for(house.empty(), 1)
+
+
+async def test_a_socket_that_gives_up_while_its_call_is_let_in_leaves_no_call_behind(house: House) -> None:
+    assert isinstance(house.store, Slow)
+    house.store.go.clear()
+    opening = asyncio.create_task(house.open_call(OPENED))
+    await asyncio.sleep(0.1)
+    assert "c" in house.calls
+    opening.cancel()
+    await asyncio.gather(opening, return_exceptions=True)
+    house.store.go.set()
+    assert (house.calls, house.hub.live) == ({}, ())
+    await house.keeper.flush()
+    last = house.store.read("c")[-1].entry.event
+    assert isinstance(last, CallEnded)
+    assert last.reason == "lost"
+
+
+async def test_a_journal_that_cannot_be_made_lets_the_id_go(house: House, tmp_path: Path) -> None:
+    house.keeper.path("c").parent.mkdir(parents=True)
+    house.keeper.path("c").write_bytes(b"")
+    with pytest.raises(StoreFailed):
+        await house.open_call(OPENED)
+    assert (house.calls, house.hub.live) == ({}, ())
+    house.keeper.path("c").unlink()
+    call = await house.open_call(OPENED)
+    call.end("bye")
+    await call.run()
+    house.leave(call)
