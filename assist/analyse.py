@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Protocol
+
+import msgspec
 
 from assist.conversation import Conversation, Finding, Heard
 from assist.errors import AssistError
@@ -21,6 +22,9 @@ class Analyser(Protocol):
     def __call__(self, heard: Heard, so_far: Conversation) -> Sequence[Finding]: ...
 
 
+_decoder = msgspec.json.Decoder(tuple[Finding, ...])
+
+
 def run(
     analysers: Mapping[str, Analyser], heard: Heard, so_far: Conversation
 ) -> tuple[tuple[Finding, ...], tuple[Faltered, ...]]:
@@ -29,10 +33,8 @@ def run(
     faltered: list[Faltered] = []
     for name, analyse in analysers.items():
         try:
-            found = analyse(heard, so_far)
-            if not all(math.isfinite(value) for each in found for value in (each.score, *each.detail.values())):
-                raise ValueError("a score is not a finite number")  # JSON has no NaN: the log could not be read back
-            findings += found
+            # Through JSON and back: a NaN or a numpy scalar must fail here, not in a log that nobody can read again.
+            findings += _decoder.decode(msgspec.json.encode(list(analyse(heard, so_far))))
         except Exception as error:  # an analyser is anybody's code: whatever it raises, the others go on
             code = error.code if isinstance(error, AssistError) else "analyser_failed"
             faltered.append(Faltered(name, code, f"{type(error).__name__}: {error}"[:300], heard.transcript.utterance))

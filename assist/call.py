@@ -1,24 +1,23 @@
 """One call: an ear that takes audio, a mind that follows what was said, and the ledger of its audio.
 
 It knows no socket and no model; what it needs of the house stands in `Parts`. The ear is synchronous and does
-no I/O; the mind is one task that handles finals in order.
+no I/O; finals are published in order by one task, and what they mean is found out by another (mind.py).
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
-from assist import analyse
 from assist.analyse import Analyser
 from assist.audio import FRAME_MS, Leg, Party, Timeline, Utterance
-from assist.conversation import Conversation, Flag, Heard, Transcript, Turn
-from assist.errors import AssistError, RecogniserFailed, StoreFailed, TooFast
+from assist.conversation import Heard, Transcript
+from assist.errors import AssistError, RecogniserFailed, StoreFailed, TooFast, TooLong
 from assist.events import (
     AnyEvent,
     CallEnded,
@@ -40,19 +39,20 @@ from assist.events import (
 )
 from assist.flag import Watch
 from assist.hub import Hub, Log
+from assist.journal import LONGEST_HOURS
 from assist.keep import Sound
 from assist.metrics import Metrics
+from assist.mind import Mind, Thinkers
 from assist.protocols import Opened
 from assist.segment import Began, Blip, Ended, Segmenter, Signal, WentOn
 from assist.segment import Paused as PausedSpeech
-from assist.suggest import Guidance, Guide, Mark
+from assist.suggest import Guide, Mark
 from assist.transcribe import Gate, Job
 
 log = logging.getLogger("assist.call")
 
 TICK_S = 0.05
 FIRST_PARTIAL_MS = 600
-THINK_S = 10.0
 START_MS = 2_000
 """Audio that begins this soon after the hello begins at 0: opening a call takes a moment, and is not silence."""
 
@@ -68,7 +68,7 @@ class Parts:
     guide: Callable[[], Guide]
     watch: Callable[[], Watch]
     metrics: Metrics
-    thinkers: Executor
+    thinkers: Thinkers
     burst_s: float = 10.0
     speed: float = 1.25
     clock: Callable[[], float] = time.monotonic
@@ -82,6 +82,7 @@ class _Side:
     timeline: Timeline[tuple[bytes, bytes]]
     segmenter: Segmenter
     bytes_per_ms: float
+    taken_ms: float = 0.0
     due_ms: int = 0
     """When the next message should be there, by the length of the last two: until then nothing is missing."""
     length_ms: float = math.inf
@@ -114,9 +115,7 @@ class _Side:
                 skipped[reason] = skipped.get(reason, 0.0) + ms
         silence = float(tally.silence * FRAME_MS)
         gap = received - self.transcribed_ms - silence - sum(skipped.values())
-        return Ledger(
-            round(received, 3), self.transcribed_ms, silence, skipped, self.missing_ms, round(gap, 3)
-        )
+        return Ledger(round(received, 3), self.transcribed_ms, silence, skipped, self.missing_ms, round(gap, 3))
 
 
 class Call:
@@ -129,10 +128,16 @@ class Call:
         self.sound = sound
         self.anomalies: dict[str, int] = {}
         self.ledger: dict[str, Ledger] = {}
-        self._conversation = Conversation(opened.call)
-        self._guide = parts.guide()
-        self._watch = parts.watch()
         self._started = parts.clock()
+        self._mind = Mind(
+            opened.call,
+            parts.analysers,
+            parts.guide(),
+            parts.watch(),
+            parts.thinkers,
+            self._publish,
+            lambda: self.now_ms,
+        )
         self._paused = False
         self._level = 0
         self._heard = False
@@ -145,6 +150,11 @@ class Call:
             leg = Leg(opened.encoding, opened.rate_hz)
             bytes_per_ms = opened.rate_hz * leg.width / 1000
             self._sides[party] = _Side(leg, Timeline(), parts.segmenter(party), bytes_per_ms)
+
+    @property
+    def paused(self) -> bool:
+        """Nothing is kept or transcribed now."""
+        return self._paused
 
     @property
     def now_ms(self) -> int:
@@ -183,20 +193,26 @@ class Call:
             if self.now_ms < START_MS:
                 self._started = self.parts.clock() - length_ms / 1000
         now_ms = self.now_ms
+        self._admit(party, side, length_ms, now_ms)
         if self._paused:
             side.paused_ms += length_ms
             return
-        position = side.timeline.position_ms or 0
-        if position + length_ms > self.parts.burst_s * 1000 + self.parts.speed * now_ms + FRAME_MS:
-            raise TooFast(
-                f"{party}: {(position + length_ms) / 1000:.1f} s of audio in {now_ms / 1000:.1f} s; at most "
-                f"{self.parts.burst_s:g} s ahead of {self.parts.speed:g} times real time"
-            )
         if len(payload) % side.leg.width:
             self.note("odd_size")
         side.due_ms = now_ms + int(min(length_ms, side.length_ms))
         side.length_ms = length_ms
         self._take(party, side, side.timeline.push(side.leg.push(payload), now_ms))
+
+    def _admit(self, party: Party, side: _Side, length_ms: float, now_ms: int) -> None:
+        taken_ms = side.taken_ms + length_ms
+        if taken_ms > self.parts.burst_s * 1000 + self.parts.speed * now_ms + FRAME_MS:
+            raise TooFast(
+                f"{party}: {taken_ms / 1000:.1f} s of audio in {now_ms / 1000:.1f} s; at most "
+                f"{self.parts.burst_s:g} s ahead of {self.parts.speed:g} times real time"
+            )
+        if (side.timeline.position_ms or 0) + length_ms > LONGEST_HOURS * 3_600_000 - 60_000:
+            raise TooLong(f"a call of {LONGEST_HOURS} hours")
+        side.taken_ms = taken_ms
 
     def lost(self, party: Party, length_ms: int) -> None:
         """The platform says that so much never came."""
@@ -332,7 +348,8 @@ class Call:
         self.parts.metrics.calls_live.inc()
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._mind(), name=f"mind-{self.opened.call}")
+                tasks.create_task(self._finals(), name=f"finals-{self.opened.call}")
+                tasks.create_task(self._mind.run(), name=f"mind-{self.opened.call}")
                 tasks.create_task(self._tick(), name=f"ear-{self.opened.call}")
         finally:
             try:
@@ -348,8 +365,9 @@ class Call:
         self._reason = reason
         try:
             for party, side in self._sides.items():
-                self._take(party, side, side.timeline.flush(self.now_ms))
-                self._heed(party, side, side.segmenter.finish())
+                with contextlib.suppress(StoreFailed):  # what cannot be kept is not told; the other party's still is
+                    self._take(party, side, side.timeline.flush(self.now_ms))
+                    self._heed(party, side, side.segmenter.finish())
         finally:
             self._ending.set()
             self._backlog.put_nowait(None)
@@ -379,9 +397,10 @@ class Call:
             self._level = load.level
             self._publish(Degraded(load.level, load.shed))
 
-    # ---- the mind
+    # ---- the finals
 
-    async def _mind(self) -> None:
+    async def _finals(self) -> None:
+        """Publish finals in order, as they come; what they mean is the mind's own task, which may take longer."""
         while (item := await self._backlog.get()) is not None:
             utterance, job = item
             transcript = await self._transcript(utterance, job)
@@ -391,7 +410,8 @@ class Call:
             latency = self._latency(side, utterance, job)
             self._publish(Transcribed(transcript), latency)
             if transcript.text:
-                await self._understand(Heard(utterance, transcript), latency)
+                self._mind.hear(Heard(utterance, transcript), latency)
+        self._mind.finish()
 
     async def _transcript(self, utterance: Utterance, job: Job) -> Transcript | None:
         """The final transcript, or None where there is none to be had; the ledger is told either way."""
@@ -423,49 +443,9 @@ class Call:
             transcript.probability,
         )
 
-    async def _understand(self, heard: Heard, latency: dict[str, float]) -> None:
-        began = self.parts.clock()
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(THINK_S):
-                turn, faltered, analyse_ms = await loop.run_in_executor(self.parts.thinkers, self._think, heard)
-        except TimeoutError:
-            return self._falter("mind", "timeout", f"no answer within {THINK_S:g} s", heard.transcript.utterance)
-        for each in faltered:
-            self._falter(each.part, each.code, each.message, each.utterance)
-        self._conversation = self._conversation.with_turn(turn)
-        waited = {"analyse": round((self.parts.clock() - began) * 1000, 1), "judge": analyse_ms}
-        if turn.findings:
-            total = {**waited, "total": round(latency["final"] + waited["analyse"], 1)}
-            self._publish(Noticed(turn.transcript.utterance, turn.transcript.party, turn.findings), total)
-        try:
-            async with asyncio.timeout(THINK_S):
-                guidance, flags = await loop.run_in_executor(self.parts.thinkers, self._advise)
-        except TimeoutError:
-            return self._falter("suggest", "timeout", f"no answer within {THINK_S:g} s", heard.transcript.utterance)
-        except Exception as error:  # guidance reads anybody's knowledge base: the transcript must go on without it
-            return self._falter("suggest", "suggest_failed", repr(error)[:300], heard.transcript.utterance)
-        took_ms = round((self.parts.clock() - began) * 1000, 1)
-        if guidance.suggestions:
-            total = {"suggest": took_ms, "total": round(latency["final"] + took_ms, 1)}
-            self._publish(Suggested(turn.transcript.utterance, tuple(guidance.suggestions)), total)
-        if guidance.moved:
-            self._publish(guidance.moved)
-        for flag in flags:
-            self._publish(Flagged(flag))
-
-    def _think(self, heard: Heard) -> tuple[Turn, tuple[Faltered, ...], float]:
-        began = time.perf_counter()
-        findings, faltered = analyse.run(self.parts.analysers, heard, self._conversation)
-        return Turn(heard.transcript, findings), faltered, round((time.perf_counter() - began) * 1000, 1)
-
-    def _advise(self) -> tuple[Guidance, list[Flag]]:
-        guidance = self._guide.after(self._conversation)
-        return guidance, self._watch.after(self._conversation, self.now_ms)
-
     def marked(self, ref: str, mark: Mark) -> None:
         """What the agent did with a suggestion: it need not come again."""
-        self._guide.marked(ref, mark)
+        self._mind.marked(ref, mark)
 
     # ---- the books
 
@@ -475,26 +455,29 @@ class Call:
         return {"queue": round(job.queue_ms, 1), "asr": round(job.asr_ms, 1), "final": float(max(0, since_end))}
 
     def _falter(self, part: str, code: str, message: str, utterance: str) -> None:
-        log.warning("call %s: %s faltered on %s: %s", self.opened.call, part, utterance, message)
-        self.parts.metrics.faltered.labels(part).inc()
         self._publish(Faltered(part, code, message, utterance))
 
     def _close_books(self) -> None:
         if not self._ending.is_set():  # cut off from inside: what was being said is closed all the same
             self.end("error:internal")
+        while not self._backlog.empty():  # given up: nobody will ask for these
+            if item := self._backlog.get_nowait():
+                item[1].cancel()
         duration_ms = max((side.timeline.position_ms or 0 for side in self._sides.values()), default=0)
         duration_ms = duration_ms or self.now_ms
         try:
-            for flag in self._watch.ended(self._conversation, duration_ms):
+            for flag in self._mind.last_flags(duration_ms):
                 self._publish(Flagged(flag))
-        except Exception as error:  # a rule that fails must not keep the call from ending
-            self._falter("flag", "flag_failed", repr(error)[:300], "")
+        finally:  # a disk that has refused for too long takes no flag, but the call must end
+            self._end_log(duration_ms)
+
+    def _end_log(self, duration_ms: int) -> None:
         for side in self._sides.values():
             if side.unsettled_ms:  # the call was given up with finals still under way
                 side.failed_ms["abandoned"] = side.failed_ms.get("abandoned", 0.0) + side.unsettled_ms
         self.ledger = {party: side.ledger() for party, side in self._sides.items()}
-        self._publish(CallEnded(self._reason or "error:internal", duration_ms, dict(self.ledger), dict(self.anomalies)))
         self.sound.closing = True
+        self._publish(CallEnded(self._reason or "error:internal", duration_ms, dict(self.ledger), dict(self.anomalies)))
         metrics = self.parts.metrics
         metrics.calls_ended.labels(self._reason.split(":")[0]).inc()
         for ledger in self.ledger.values():
@@ -510,4 +493,7 @@ class Call:
             if isinstance(event, Transcribed) and event.transcript.stage != "final":
                 stages = {f"{event.transcript.stage}_{k}": v for k, v in latency_ms.items()}
             self.parts.metrics.stages(stages)
+        if isinstance(event, Faltered):
+            log.warning("call %s: %s faltered on %s: %s", self.opened.call, event.part, event.utterance, event.message)
+            self.parts.metrics.faltered.labels(event.part).inc()
         self.parts.hub.publish(self.log, event, self.now_ms, latency_ms)

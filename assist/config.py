@@ -24,7 +24,11 @@ Patience = Annotated[float, msgspec.Meta(ge=0.1)]
 
 
 class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The door. `drain_s`: how long live calls may go on after SIGTERM. All sockets are pinged."""
+    """The door. `drain_s`: how long live calls may go on after SIGTERM. All sockets are pinged.
+
+    `hosts`: names under which a browser may reach us; beside them, on a loopback address, only loopback names are
+    answered (a foreign name that resolves to us is how a web page reaches into a machine), elsewhere any.
+    """
 
     host: str = "127.0.0.1"
     port: Port = 8765
@@ -32,16 +36,21 @@ class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     drain_s: Seconds = 120.0
     ping_interval_s: Patience = 20.0
     ping_timeout_s: Patience = 20.0
+    hosts: tuple[str, ...] = ()
     frame_ancestors: tuple[str, ...] = ()
 
 
 class Ingest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Limits on what comes in. Audio may run `burst_s` ahead of `speed` times real time."""
+    """Limits on what comes in. Audio may run `burst_s` ahead of `speed` times real time; so may messages, counted as
+    `messages_per_s`. `origins`: foreign web origins that may open ingest sockets (phone platforms send none, or ours).
+    """
 
     max_message_bytes: Annotated[int, msgspec.Meta(ge=1_024)] = 65_536
     max_calls: Count = 100
     hello_timeout_s: Patience = 10.0
-    idle_timeout_s: Patience = 60.0
+    idle_timeout_s: Patience = 600.0
+    messages_per_s: Count = 250
+    origins: tuple[str, ...] = ()
     burst_s: Seconds = 10.0
     speed: Annotated[float, msgspec.Meta(ge=1.0)] = 1.25
 

@@ -16,10 +16,12 @@ AssistError
     ├── UnknownMessage     JSON with a type we do not know
     ├── BadEncoding        an encoding, rate or channel layout we do not take
     ├── Oversize           a message above the stated size
-    ├── TooFast            audio faster than real time beyond the stated burst
+    ├── TooFast            audio or messages faster than real time beyond the stated burst
+    ├── TooLong            a call beyond 24 hours
     ├── DuplicateCall      the call id is already used
     ├── UnknownCall        no such call
     ├── FutureCursor       `after` lies beyond the log
+    ├── Forbidden          another site's page asks, or a host name that is not ours
     ├── Idle               the peer said nothing for too long
     ├── Busy               no room for another call now
     └── Draining           the server is shutting down
@@ -93,6 +95,12 @@ class TooFast(WireError):
     http_status = 429
 
 
+class TooLong(WireError):
+    code = "too_long"
+    close_code = 4413
+    http_status = 413
+
+
 class DuplicateCall(WireError):
     code = "duplicate_call"
     close_code = 4409
@@ -109,6 +117,12 @@ class FutureCursor(WireError):
     code = "future_cursor"
     close_code = 4416
     http_status = 416
+
+
+class Forbidden(WireError):
+    code = "forbidden"
+    close_code = 1008
+    http_status = 403
 
 
 class Idle(WireError):

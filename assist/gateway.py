@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -16,24 +15,26 @@ from fastapi import FastAPI, Request, Response, WebSocket, WebSocketDisconnect
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, Field
-from starlette.background import BackgroundTask
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocketClose
 
-from assist.errors import AssistError, BadMessage, UnknownCall
+from assist.errors import AssistError, BadMessage, Forbidden, Oversize, StoreFailed, UnknownCall
 from assist.events import Entry, Marked, Reviewed
 from assist.house import House
 from assist.hub import CallSummary
 from assist.ingest import Dialects, Ingest
 from assist.material import Article
 from assist.protocols import Protocol
-from assist.wav import peaks, render_wav
+from assist.tapes import PEAK_MS
 
 WEB = Path(__file__).with_name("web")
 SEND_S = 10.0
 """A subscriber that does not take a message for so long is cut off; it resumes by cursor."""
 HEARTBEAT_S = 5.0
-PEAK_MS = 50
+CLOSE_S = 2.0
+MOST_BODY_BYTES = 65_536
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 class MarkIn(BaseModel):
@@ -59,7 +60,7 @@ def build(
 ) -> FastAPI:
     """The application. `dialects`: name in `/ingest/<name>` to a new Protocol."""
     app = FastAPI(title="assist", version="0.1.0", lifespan=lifespan, docs_url=None, redoc_url=None)
-    app.add_middleware(Hardened, policy=_policy(house))
+    app.add_middleware(Hardened, house=house)
     _errors(app, house)
     _sockets(app, house, dialects)
     _calls(app, house)
@@ -96,27 +97,53 @@ def _describe(app: FastAPI) -> None:
 
 
 class Hardened:
-    """Security headers on every answer; a strict content policy, because pages show what strangers say."""
+    """What every request passes: a host name that is ours, our own pages for whatever changes something, small bodies.
 
-    def __init__(self, app: ASGIApp, policy: str) -> None:
+    And security headers on every answer; a strict content policy, because pages show what strangers say.
+    """
+
+    def __init__(self, app: ASGIApp, house: House) -> None:
         self.app = app
+        self.house = house
+        server = house.settings.server
+        self.hosts = {*LOOPBACK, server.host, *server.hosts} if server.host in LOOPBACK or server.hosts else None
         self.headers = [
-            (b"content-security-policy", policy.encode()),
+            (b"content-security-policy", _policy(house).encode()),
             (b"x-content-type-options", b"nosniff"),
             (b"referrer-policy", b"no-referrer"),
             (b"cache-control", b"no-store"),
         ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             return await self.app(scope, receive, send)
+        error = self._refusal(Headers(scope=scope), scope)
+        if error:
+            self.house.metrics.errors.labels(error.code).inc()
+        if scope["type"] == "websocket":
+            # Refused before the handshake: what asks is a web page or a wrong name, not a client to explain things to.
+            return await (WebSocketClose(1008, error.code) if error else self.app)(scope, receive, send)
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message.get("headers", []), *self.headers]
             await send(message)
 
-        await self.app(scope, receive, with_headers)
+        answer = _json({"code": error.code, "message": str(error)}, error.http_status) if error else self.app
+        await answer(scope, receive, with_headers)
+
+    def _refusal(self, headers: Headers, scope: Scope) -> AssistError | None:
+        if self.hosts is not None and _host_of(headers.get("host", "")) not in self.hosts:
+            return Forbidden(f"host {headers.get('host', '')[:80]!r} is not ours: name it in server.hosts")
+        ingest = scope["path"].startswith("/ingest/")
+        allowed = self.house.settings.ingest.origins if ingest else ()
+        if (scope["type"] == "websocket" or scope["method"] not in ("GET", "HEAD")) and _foreign(headers, allowed):
+            return Forbidden(f"origin {headers.get('origin', '')[:80]!r} is not ours")
+        if scope["type"] == "http" and scope["method"] == "POST":
+            length = headers.get("content-length", "")
+            if not length.isdecimal() or int(length) > MOST_BODY_BYTES:
+                return Oversize(f"a body needs a content-length of at most {MOST_BODY_BYTES} bytes")
+        return None
 
 
 def _policy(house: House) -> str:
@@ -145,22 +172,29 @@ def _errors(app: FastAPI, house: House) -> None:
         return _json({"code": "bad_message", "message": where[:500]}, 400)
 
 
-def _foreign(headers: Headers) -> bool:
-    """A browser says that another site's page asks."""
+def _host_of(host: str) -> str:
+    """`Host` without its port, brackets off."""
+    with contextlib.suppress(ValueError):
+        return urlsplit(f"//{host}").hostname or ""
+    return ""
+
+
+def _foreign(headers: Headers, allowed: Sequence[str]) -> bool:
+    """A browser says that another site's page asks. Phone platforms send no origin, or our own."""
     origin = headers.get("origin", "")
-    return bool(origin) and urlsplit(origin).netloc != headers.get("host", "")
+    if not origin or origin in allowed or "*" in allowed:
+        return False
+    with contextlib.suppress(ValueError):
+        return urlsplit(origin).netloc != headers.get("host", "")
+    return True
 
 
 def _sockets(app: FastAPI, house: House, dialects: Dialects) -> None:
     for name, protocol in dialects.items():
-
         app.add_api_websocket_route(f"/ingest/{name}", _ingest(house, protocol))
 
     @app.websocket("/calls/{call}/events")
     async def events(socket: WebSocket, call: str, after: str = "0") -> None:
-        if _foreign(socket.headers):
-            await socket.close(1008, "foreign origin")
-            return
         await socket.accept()
         house.metrics.subscribers.inc()
         telling = asyncio.create_task(_tell(socket, house, call, after))
@@ -172,8 +206,9 @@ def _sockets(app: FastAPI, house: House, dialects: Dialects) -> None:
             for task in (telling, listening):
                 task.cancel()
             outcomes = await asyncio.gather(telling, listening, return_exceptions=True)
-        with contextlib.suppress(RuntimeError, WebSocketDisconnect):
-            await _close(socket, house, outcomes[0])
+        with contextlib.suppress(RuntimeError, WebSocketDisconnect, TimeoutError):
+            async with asyncio.timeout(CLOSE_S):  # a subscriber that does not read does not read a goodbye either
+                await _close(socket, house, outcomes[0])
 
 
 def _ingest(house: House, protocol: Callable[[], Protocol]) -> Callable[[WebSocket], Awaitable[None]]:
@@ -221,9 +256,9 @@ async def _close(socket: WebSocket, house: House, outcome: object) -> None:
 def _calls(app: FastAPI, house: House) -> None:
     store = house.store
 
-    def same_site(request: Request) -> None:
-        if _foreign(request.headers):
-            raise BadMessage("this must be asked by our own page")
+    async def ended(call: str) -> bool:
+        log = await house.hub.log(call)
+        return log.ended and log.kept == log.last_seq and call not in house.calls and not house.keeper.failing
 
     @app.get("/calls", tags=["calls"], responses=_answers("CallSummary", "calls"))
     def calls(limit: int = 200, offset: int = 0) -> Response:
@@ -247,51 +282,34 @@ def _calls(app: FastAPI, house: House) -> None:
     @app.get("/calls/{call}/audio", tags=["calls"])
     async def audio(call: str) -> FileResponse:
         """A WAV, one channel per party, agent left; range requests are answered."""
-        path, passing = await asyncio.to_thread(_wav, house, call)
-        gone = BackgroundTask(path.unlink, missing_ok=True) if passing else None
-        return FileResponse(path, media_type="audio/wav", filename=f"{call}.wav", background=gone)
+        path = await house.tapes.wav(house.journal_of(call), await ended(call))
+        return FileResponse(path, media_type="audio/wav", filename=f"{call}.wav")
 
     @app.get("/calls/{call}/peaks", tags=["calls"])
-    def peak(call: str) -> Response:
+    async def peak(call: str) -> Response:
         """The waveform: per party, the loudest sample of every 50 ms, 0..255."""
-        parties, values = peaks(house.journal_of(call), PEAK_MS)
+        parties, values = await house.tapes.waveform(house.journal_of(call), await ended(call))
         return _json({"ms_per_peak": PEAK_MS, "parties": parties, "peaks": values})
 
     @app.post("/calls/{call}/marks", status_code=201, tags=["calls"])
-    async def mark(call: str, body: MarkIn, request: Request) -> Response:
+    async def mark(call: str, body: MarkIn) -> Response:
         """The agent's word on a suggestion, kept as a Marked event."""
-        same_site(request)
         seq = await house.tell(call, Marked(body.suggestion, body.ref, body.mark))
         return _json({"seq": seq}, 201)
 
     @app.post("/calls/{call}/reviews", status_code=201, tags=["review"])
-    async def review(call: str, body: ReviewIn, request: Request) -> Response:
+    async def review(call: str, body: ReviewIn) -> Response:
         """A reviewer's verdict, kept as a Reviewed event."""
-        same_site(request)
         seq = await house.tell(call, Reviewed(body.verdict, body.comment, body.reviewer, body.rule, body.score))
         await house.keeper.flush()  # the queue is read from the store right after
+        if house.keeper.failing:
+            raise StoreFailed(f"the verdict waits for the disk, which refuses: {house.keeper.failing}")
         return _json({"seq": seq}, 201)
 
     @app.get("/review/queue", tags=["review"], responses=_answers("CallSummary", "calls"))
     def queue() -> Response:
         """Flagged calls, riskiest first."""
         return _json({"calls": store.flagged()})
-
-
-def _wav(house: House, call: str) -> tuple[Path, bool]:
-    """The call's WAV, and whether it is to be thrown away after (the call still goes on)."""
-    journal = house.journal_of(call)
-    if call in house.calls:
-        with tempfile.NamedTemporaryFile(suffix=".wav", dir=journal.parent, delete=False) as passing:
-            path = Path(passing.name)
-        render_wav(journal, path)
-        return path, True
-    path = journal.with_suffix(".wav")
-    if not path.exists():
-        part = path.with_suffix(".part")
-        render_wav(journal, part)
-        part.replace(path)
-    return path, False
 
 
 def _pages(app: FastAPI, house: House) -> None:

@@ -6,8 +6,8 @@ It knows no socket. `server.py` builds it, the gateway uses it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,7 +19,9 @@ from assist.hub import Hub, Store
 from assist.keep import Keeper, recover
 from assist.knowledge import Knowledge
 from assist.metrics import Metrics
+from assist.mind import Thinkers
 from assist.protocols import Opened
+from assist.tapes import Tapes
 from assist.transcribe import Gate
 
 log = logging.getLogger("assist.house")
@@ -44,7 +46,11 @@ class House:
         self.draining = asyncio.Event()
         self.hurry = asyncio.Event()
         """Draining, and told again: wait for live calls no longer."""
-        self.thinkers = ThreadPoolExecutor(2, thread_name_prefix="think")
+        self.thinkers = Thinkers()
+        self.tapes = Tapes(self.data_dir / "audio")
+        self.lost_entries = 0
+        """Entries that could not be kept to the end; the exit status says so."""
+        self._opening = 0
         self._left = asyncio.Event()
         self._parts: Parts | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -61,6 +67,7 @@ class House:
     async def open(self, parts: Parts) -> None:
         """Close what a crash cut off, then start the gate, the keeper and the watch over the loop."""
         self._parts = parts
+        self.tapes.sweep()
         interrupted = await asyncio.to_thread(recover, self.store, self.keeper.path)
         if interrupted:
             log.warning("%d calls were cut off and are closed as interrupted", len(interrupted))
@@ -77,8 +84,9 @@ class House:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.gate.close()
-        await self.keeper.close()
-        self.thinkers.shutdown(wait=False, cancel_futures=True)
+        self.lost_entries = await self.keeper.close()
+        self.thinkers.close()
+        self.tapes.close()
         self.gate.recogniser.close()
         self.store.close()
 
@@ -86,23 +94,21 @@ class House:
         """May another call come in? Raises Draining, Busy."""
         if self.draining.is_set():
             raise Draining("the server is shutting down and takes no new calls")
-        if len(self.calls) >= self.settings.ingest.max_calls:
-            raise Busy(f"{len(self.calls)} calls are live, the configured most")
+        if len(self.calls) + self._opening >= self.settings.ingest.max_calls:
+            raise Busy(f"{len(self.calls) + self._opening} calls are live, the configured most")
         if self.gate.load.level >= 3:
             raise Busy("overloaded: finals wait too long for another call to be taken; try again in 30 s")
 
     async def open_call(self, opened: Opened) -> Call:
         """Let a call in; its first entry is on disk on return. Raises Draining, Busy, DuplicateCall, StoreFailed."""
         self.admit()
-        made = await self.hub.open(opened.call)
+        self._opening += 1
         try:
-            sound = await self.keeper.sound(opened.call, opened.rate_hz, opened.encoding, opened.parties)
-        except BaseException:  # the disk refused, or the socket waits no longer
-            self.hub.forget(opened.call)
-            raise
-        call = Call(opened, made, sound, self.parts)
-        call.begin(datetime.now(UTC).isoformat(timespec="milliseconds"))
-        self.calls[opened.call] = call
+            call = await self._make(opened)
+            self.calls[opened.call] = call
+        finally:
+            self._opening -= 1
+            self._left.set()
         self.metrics.calls_started.labels(opened.platform).inc()
         # From here the call is in the store before any of its audio is acknowledged.
         try:
@@ -114,6 +120,20 @@ class House:
             raise
         return call
 
+    async def _make(self, opened: Opened) -> Call:
+        made = await self.hub.open(opened.call)
+        sound = None
+        try:
+            sound = await self.keeper.sound(opened.call, opened.rate_hz, opened.encoding, opened.parties)
+            call = Call(opened, made, sound, self.parts)
+            call.begin(datetime.now(UTC).isoformat(timespec="milliseconds"))
+        except BaseException:  # the disk refused, or the socket waits no longer
+            if sound:
+                self.keeper.abandon(sound)
+            self.hub.forget(opened.call)
+            raise
+        return call
+
     def leave(self, call: Call) -> None:
         """The call has ended and its socket has said goodbye."""
         self.calls.pop(call.opened.call, None)
@@ -121,7 +141,7 @@ class House:
 
     async def empty(self) -> None:
         """Returns when the last live call has left."""
-        while self.calls:
+        while self.calls or self._opening:
             self._left.clear()
             await self._left.wait()
 
@@ -149,7 +169,8 @@ class House:
 
     def journal_of(self, call: str) -> Path:
         """The journal of a call. Raises UnknownCall where there is none."""
-        path = self.keeper.path(call)
-        if not path.exists():
-            raise UnknownCall(f"no audio for call {call[:128]!r}")
-        return path
+        with contextlib.suppress(OSError):  # a name too long for a file is no call of ours
+            path = self.keeper.path(call)
+            if path.exists():
+                return path
+        raise UnknownCall(f"no audio for call {call[:120]!r}")

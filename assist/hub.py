@@ -135,9 +135,7 @@ class Hub:
             self._opening.discard(call)
         raise DuplicateCall(f"call {call!r} is already known")
 
-    def publish(
-        self, log: Log, event: AnyEvent, at_ms: int, latency_ms: dict[str, float] | None = None
-    ) -> Entry:
+    def publish(self, log: Log, event: AnyEvent, at_ms: int, latency_ms: dict[str, float] | None = None) -> Entry:
         """Hand to the store behind, append, tell. Raises StoreFailed where the store has refused for too long."""
         made = log.next(event, at_ms, latency_ms)
         self._keep(made)  # first: what cannot be kept must not be told

@@ -15,14 +15,16 @@ import msgspec
 from fastapi import WebSocket, WebSocketDisconnect
 
 from assist.call import Call
-from assist.errors import AssistError, Idle, Oversize
+from assist.errors import AssistError, Idle, Oversize, TooFast, WireError
 from assist.house import House
 from assist.protocols import Bye, Dropped, Key, Lost, Odd, Opened, Pause, Protocol, Resume, Said, Sound
 
 log = logging.getLogger("assist.ingest")
 
 ACK_S = 1.0
+SEND_S = 10.0
 LAST_FINALS_S = 60.0
+TURN = 32
 
 
 class Ingest:
@@ -35,6 +37,8 @@ class Ingest:
         self.call: Call | None = None
         self._life: asyncio.Task[None] | None = None
         self._over = False
+        self._messages = 0
+        self._began = 0.0
         self._close_code = 1000
         self._reason = "closed"
 
@@ -67,7 +71,11 @@ class Ingest:
             draining.cancel()
             acking.cancel()
             await asyncio.gather(draining, acking, return_exceptions=True)
-        await self._see_out(error)
+        try:
+            await self._see_out(error)
+        finally:  # whatever happens to its socket, a call that has ended gives its place back
+            if self.call:
+                self.house.leave(self.call)
 
     def protocol_name(self) -> str | None:
         """The first subprotocol asked for is echoed: some platforms fail the handshake otherwise."""
@@ -83,6 +91,9 @@ class Ingest:
             async with asyncio.timeout(limits.hello_timeout_s) as patience:
                 while True:
                     message = await self._receive(limits.max_message_bytes)
+                    self._count(loop.time())
+                    if self._messages % TURN == 0:
+                        await asyncio.sleep(0)  # a socket that is always full must not keep the loop to itself
                     for said in self.protocol.receive(message):
                         if isinstance(said, Bye):
                             self._reason = "bye"
@@ -90,9 +101,18 @@ class Ingest:
                         await self._do(said)
                     if self.call:
                         waiting_for = f"nothing for {limits.idle_timeout_s:g} s"
-                        patience.reschedule(loop.time() + limits.idle_timeout_s)
+                        # A paused call may be silent for as long as it likes: that its peer lives, pings tell.
+                        patience.reschedule(None if self.call.paused else loop.time() + limits.idle_timeout_s)
         except TimeoutError:
             raise Idle(waiting_for) from None
+
+    def _count(self, now: float) -> None:
+        limits = self.house.settings.ingest
+        self._messages += 1
+        since_s = now - (self._began or now)
+        self._began = self._began or now
+        if self._messages > limits.messages_per_s * (limits.burst_s + limits.speed * since_s):
+            raise TooFast(f"{self._messages} messages in {since_s:.1f} s; {limits.messages_per_s} a second are taken")
 
     async def _receive(self, most_bytes: int) -> str | bytes:
         message = await self.socket.receive()
@@ -116,7 +136,7 @@ class Ingest:
             self.call = await self.house.open_call(said)
             self._life = asyncio.create_task(self.call.run(), name=f"call-{said.call}")
             for text in self.protocol.welcome():
-                await self.socket.send_text(text)
+                await self._send(text)
         elif self.call:
             _tell(self.call, said)
 
@@ -130,7 +150,7 @@ class Ingest:
                 if state != told:
                     told = state
                     for text in self.protocol.ack(*state):
-                        await self.socket.send_text(text)
+                        await self._send(text)
 
     async def _drained(self) -> None:
         """Returns when the server will wait for this call no longer."""
@@ -151,12 +171,12 @@ class Ingest:
                         _tell(call, said)
             call.end(self._reason)
         if error:
-            await self._send(msgspec.json.encode({"type": "error", "code": error.code, "message": str(error)}).decode())
+            # What is wrong inside, with its paths, is for our log.
+            message = str(error) if isinstance(error, WireError) else "the server could not go on; its log says why"
+            await self._send(msgspec.json.encode({"type": "error", "code": error.code, "message": message}).decode())
         if call and self._life:
             # The call outlives its socket until its last final is out; nobody else waits for it.
-            await asyncio.wait({self._life}, timeout=LAST_FINALS_S)
-            if not self._life.done():
-                self._life.cancel()
+            await self._last_finals(call, self._life)
             outcome = (await asyncio.gather(self._life, return_exceptions=True))[0]
             if isinstance(outcome, BaseException):
                 log.error("call %s ended badly", call.opened.call, exc_info=outcome)
@@ -167,16 +187,25 @@ class Ingest:
             ):
                 await self._send(text)
         if not self._over:
-            with contextlib.suppress(RuntimeError, WebSocketDisconnect):
-                await self.socket.close(self._close_code, (error.code if error else self._reason)[:120])
-        if call:
-            self.house.leave(call)
+            with contextlib.suppress(RuntimeError, WebSocketDisconnect, TimeoutError):
+                async with asyncio.timeout(SEND_S):
+                    await self.socket.close(self._close_code, (error.code if error else self._reason)[:120])
+
+    async def _last_finals(self, call: Call, life: asyncio.Task[None]) -> None:
+        """Wait as long as its log grows; with nothing new for so long it is given up, and the books say so."""
+        told = -1
+        while not life.done() and told != call.log.last_seq:
+            told = call.log.last_seq
+            await asyncio.wait({life}, timeout=LAST_FINALS_S)
+        life.cancel()
 
     async def _send(self, text: str) -> None:
+        """A peer that has gone, or does not read, is told no more; it must not hold its call."""
         if not self._over:
             try:
-                await self.socket.send_text(text)
-            except (RuntimeError, WebSocketDisconnect):
+                async with asyncio.timeout(SEND_S):
+                    await self.socket.send_text(text)
+            except (RuntimeError, WebSocketDisconnect, TimeoutError):
                 self._over = True
 
 

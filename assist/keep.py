@@ -9,13 +9,13 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from assist.audio import Encoding, Party
 from assist.errors import StoreFailed, UnknownCall
-from assist.events import CallEnded, Ledger, Line, Transcribed
-from assist.hub import Log, Store
+from assist.events import CallEnded, Entry, Ledger, Line, Transcribed, line
+from assist.hub import Store
 from assist.journal import Journal, Record, measure, repair
 
 log = logging.getLogger("assist.keep")
@@ -70,11 +70,12 @@ class Keeper:
         self._writing = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self._synced = time.monotonic()
+        self._unsynced = False
         self.failing = ""
 
     def line(self, made: Line) -> None:
-        """Keep this line soon."""
-        if len(self._lines) >= MOST_LINES:
+        """Keep this line soon. Raises StoreFailed where too many wait; the end of a call always finds room."""
+        if len(self._lines) >= MOST_LINES and not isinstance(made.entry.event, CallEnded):
             raise StoreFailed(f"the store has refused for so long that {MOST_LINES} lines wait: {self.failing}")
         self._lines.append(made)
 
@@ -85,26 +86,48 @@ class Keeper:
     async def sound(self, call: str, rate_hz: int, encoding: Encoding, parties: tuple[Party, ...]) -> Sound:
         """A new journal. Raises StoreFailed."""
         sound = Sound(self.path(call), parties)
+        stale = all(each.path != sound.path for each in self._sounds)
 
         def create() -> Journal:
-            sound.path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                sound.path.parent.mkdir(parents=True, exist_ok=True)
+                if stale and sound.path.exists():
+                    # The store does not know this call: a crash came between its journal and its first entry.
+                    sound.path.replace(sound.path.with_suffix(".orphan"))
+            except OSError as error:
+                raise StoreFailed(f"cannot create {sound.path}: {error}") from error
             return Journal.create(sound.path, call, rate_hz, encoding, parties)
 
-        sound.journal = await asyncio.get_running_loop().run_in_executor(self._thread, create)
+        making = self._thread.submit(create)
+        try:
+            sound.journal = await asyncio.shield(asyncio.wrap_future(making))
+        except asyncio.CancelledError:
+            making.add_done_callback(_unmake)
+            raise
         self._sounds.append(sound)
         return sound
+
+    def abandon(self, sound: Sound) -> None:
+        """The call could not be let in after all."""
+        self._sounds = [each for each in self._sounds if each is not sound]
+        if sound.journal:
+            self._thread.submit(_remove, sound.journal, sound.path)
+            sound.journal = None
 
     def open(self) -> None:
         """Start following, on the running loop."""
         self._task = asyncio.create_task(self._follow(), name="keep")
 
-    async def close(self) -> None:
-        """Write what is left, sync, stop."""
+    async def close(self) -> int:
+        """Write what is left, sync, stop. How many entries were lost, because the store refused to the end."""
         if self._task:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         await self.flush(last=True)
         self._thread.shutdown()
+        if self._lines:
+            log.error("the store refused to the end: %d entries are lost", len(self._lines))
+        return len(self._lines)
 
     async def flush(self, *, last: bool = False) -> None:
         """Write everything handed over so far. Failures are kept in `failing`, and the lines for the next try."""
@@ -138,7 +161,8 @@ class Keeper:
         pause_s = FLUSH_S
         while True:
             await asyncio.sleep(pause_s)
-            if self._lines or any(sound.pending or sound.closing for sound in self._sounds):
+            quiet = time.monotonic() - self._synced >= SYNC_S and self._unsynced
+            if quiet or self._lines or any(sound.pending or sound.closing for sound in self._sounds):
                 await self.flush()
             pause_s = min(5.0, pause_s * 2) if self.failing else FLUSH_S
 
@@ -148,12 +172,14 @@ class Keeper:
         Batches that were written are emptied.
         """
         refused = audio_refused = ""
+        wrote = any(pending for _, pending in batches)
         for sound, pending in batches:
             try:
                 self._write_sound(sound, pending, sync)
             except Exception as error:
                 # The journal has cut itself back to its last whole record; what is left of the batch waits.
                 audio_refused = str(error) or repr(error)
+        self._unsynced = not sync and (self._unsynced or wrote)
         if sync:
             self._synced = time.monotonic()
         try:
@@ -182,25 +208,42 @@ class Keeper:
                 journal.close()
 
 
+def _remove(journal: Journal, path: Path) -> None:
+    journal.close()
+    path.unlink(missing_ok=True)
+
+
+def _unmake(making: Future[Journal]) -> None:
+    if not making.cancelled() and not making.exception():
+        journal = making.result()
+        _remove(journal, journal.path)
+
+
 def recover(store: Store, keeper_path: Callable[[str], Path]) -> list[str]:
-    """Close every call that a crash cut off as `interrupted`. Returns their ids. Run before the door opens."""
+    """Close every call that a crash cut off as `interrupted`. Returns their ids. Run before the door opens.
+
+    A log or a journal that cannot be read costs that call its books, never the server its start.
+    """
     closed = []
     for call in store.unfinished():
-        try:
-            past = Log(call, store.read(call))
-        except UnknownCall:
-            continue
-        path = keeper_path(call)
+        lines: list[Line] = []
         received: dict[Party, float] = {}
-        duration = max((made.entry.at_ms for made in past.lines), default=0)
+        duration = 0
         try:
-            repair(path)
-            measured = measure(path)
+            last_seq = store.call(call).last_seq
+            lines = store.read(call)
+        except (StoreFailed, UnknownCall) as error:
+            log.error("call %s: its log cannot be read: %s", call, error)
+            continue
+        duration = max((made.entry.at_ms for made in lines), default=0)
+        try:
+            repair(keeper_path(call))
+            measured = measure(keeper_path(call))
             received, duration = measured.audio_ms, max(duration, measured.duration_ms)
         except StoreFailed as error:  # killed before its header was whole: there is no audio to save
             log.warning("call %s: no audio could be recovered: %s", call, error)
-        ledger: dict[str, Ledger] = {party: _cut_off(party, ms, past.lines) for party, ms in received.items()}
-        store.append([past.next(CallEnded("interrupted", duration, ledger, {}), duration)])
+        ledger: dict[str, Ledger] = {party: _cut_off(party, ms, lines) for party, ms in received.items()}
+        store.append([line(Entry(call, last_seq + 1, duration, CallEnded("interrupted", duration, ledger, {})))])
         closed.append(call)
     return closed
 

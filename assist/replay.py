@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from assist.audio import Samples, encode_mulaw
 from assist.errors import BadMessage
@@ -77,9 +77,9 @@ class Played:
     close_code: int | None = None
 
 
-def frames(recording: Recording, dialect: str, call: str, metadata: dict[str, str], frame_ms: int = 20) -> Iterator[
-    tuple[int, list[str | bytes]]
-]:
+def frames(
+    recording: Recording, dialect: str, call: str, metadata: dict[str, str], frame_ms: int = 20
+) -> Iterator[tuple[int, list[str | bytes]]]:
     """Messages with the time in ms at which their audio ends: what stands before the audio at 0, goodbye last."""
     step = recording.rate_hz * frame_ms // 1000
     count = -(-len(recording.agent) // step)
@@ -97,10 +97,13 @@ def frames(recording: Recording, dialect: str, call: str, metadata: dict[str, st
     start = {"accountSid": "AC0", "streamSid": stream, "callSid": call, "tracks": ["inbound", "outbound"],
              "mediaFormat": {"encoding": "audio/x-mulaw", "sampleRate": recording.rate_hz, "channels": 1},
              "customParameters": metadata}  # fmt: skip
-    yield 0, [
-        json.dumps({"event": "connected", "protocol": "Call", "version": "1.0.0"}),
-        json.dumps({"event": "start", "sequenceNumber": "1", "streamSid": stream, "start": start}),
-    ]
+    yield (
+        0,
+        [
+            json.dumps({"event": "connected", "protocol": "Call", "version": "1.0.0"}),
+            json.dumps({"event": "start", "sequenceNumber": "1", "streamSid": stream, "start": start}),
+        ],
+    )
     tracks = [("outbound", encode_mulaw(both[0])), ("inbound", encode_mulaw(both[1]))]
     sequence = 1
     for n in range(count):
@@ -167,10 +170,12 @@ def main() -> int:
     parser.add_argument("--call", default="")
     parser.add_argument("--speed", type=float, default=1.0)
     given = parser.parse_args()
+    if given.speed <= 0:
+        parser.error("--speed must be above 0")
     try:
         recording = read(given.file)
         played = asyncio.run(play(recording, given.to, call=given.call, dialect=given.dialect, speed=given.speed))
-    except (BadMessage, OSError) as error:
+    except (BadMessage, OSError, WebSocketException) as error:
         print(f"replay: {error}", file=sys.stderr)
         return 2
     for reply in played.replies[-1:]:

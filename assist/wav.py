@@ -64,11 +64,14 @@ def peaks(path: Path, ms_per_peak: int) -> tuple[tuple[Party, ...], list[list[in
     for item in scan(path):
         if isinstance(item, Record):
             loud = np.minimum(np.abs(decode(item.payload, header.encoding).astype(np.int32)) >> 7, 255)
+            if not loud.size:
+                continue
             row = found[parties.index(item.party)]
-            at = np.arange(item.position, item.position + loud.size) // step
-            row.extend([0] * (int(at[-1]) + 1 - len(row)) if loud.size else [])
-            for n in np.unique(at):
-                row[n] = max(row[n], int(loud[at == n].max()))
+            first, last = item.position // step, (item.position + loud.size - 1) // step
+            starts = np.maximum(np.arange(first, last + 1) * step - item.position, 0)
+            row.extend([0] * (last + 1 - len(row)))
+            for n, peak in enumerate(np.maximum.reduceat(loud, starts), first):
+                row[n] = max(row[n], int(peak))
     longest = max(map(len, found), default=0)
     return parties, [row + [0] * (longest - len(row)) for row in found]
 

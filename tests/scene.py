@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -26,6 +26,7 @@ from assist.journal import read
 from assist.keep import Keeper, Sound
 from assist.knowledge import Knowledge
 from assist.metrics import Metrics
+from assist.mind import Thinkers
 from assist.protocols import Opened
 from assist.search import Search
 from assist.segment import Segmenter
@@ -187,11 +188,12 @@ async def scene(
     analysers: Mapping[str, Analyser] | None = None,
     encoding: Encoding = "mulaw",
     burst_s: float = 10.0,
+    patience_s: float = 10.0,
 ) -> AsyncIterator[Scene]:
     """A call that has begun; `real_time` in place of the clock moved by hand. Ended with its journal checked."""
     clock = Clock()
     store = Memory()
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as thinkers:
+    with tempfile.TemporaryDirectory() as folder, contextlib.closing(Thinkers(patience_s=patience_s)) as thinkers:
         keeper = Keeper(store, Path(folder), lambda call, seq: None)
         hub = Hub(store, keeper.line)
         gate = Gate(recogniser or Echo())

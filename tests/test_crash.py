@@ -32,20 +32,24 @@ async def test_nothing_acknowledged_is_lost_by_sigkill(tmp_path: Path, scripted:
     before: tuple[str, int, dict[str, int]] | None = None
     for round_number in range(ROUNDS + 1):
         server = door.start(tmp_path, settings)
-        if before:
-            _check(server, tmp_path, *before)
-        if round_number == ROUNDS:
-            assert server.stop() == 0
-            return
-        call = f"crash-{round_number}"
-        seq, audio_ms = await _play_and_kill(server, recording, call, moments.uniform(0.0, 2.0))
-        before = call, seq, audio_ms
+        try:
+            if before:
+                _check(server, tmp_path, *before)
+            if round_number == ROUNDS:
+                assert server.stop() == 0
+                return
+            call = f"crash-{round_number}"
+            seq, audio_ms = await _play_and_kill(server, recording, call, moments.uniform(0.0, 2.0))
+            before = call, seq, audio_ms
+        finally:
+            server.process.kill()
+            server.process.wait()
 
 
 async def _play_and_kill(
     server: door.Door, recording: replay.Recording, call: str, after_s: float
 ) -> tuple[int, dict[str, int]]:
-    """Play ten times as fast as speech, kill `after_s` after the first acknowledged audio; the last acknowledgement that came."""
+    """Play ten times as fast as speech, kill `after_s` after the first acknowledged audio; the last such message."""
     acknowledged: tuple[int, dict[str, int]] = (0, {})
     async with open_ingest(server.ws) as socket:
 

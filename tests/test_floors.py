@@ -23,10 +23,11 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("audio",),
     ("conversation", "journal"),
     ("events", "material", "segment", "transcribe", "wav", "replay"),
-    ("analyse", "config", "hub", "knowledge", "protocols"),
+    ("analyse", "config", "hub", "knowledge", "protocols", "tapes"),
     ("keep", "playbook", "search", "protocols.plain", "stores.summary"),
     ("flag", "protocols.twilio", "stores.memory", "stores.sqlite"),
     ("suggest",),
+    ("mind",),
     ("call",),
     ("house",),
     ("ingest",),
@@ -54,7 +55,7 @@ EXCEPTIONS = {
 }
 """(File, library) that break a rule below for a reason that was thought about."""
 
-WAITERS = {"transcribe", "hub", "keep", "call", "house", "ingest", "gateway", "replay"}
+WAITERS = {"transcribe", "hub", "keep", "mind", "tapes", "call", "house", "ingest", "gateway", "replay"}
 """Modules of `assist` in which something waits; no other touches asyncio."""
 
 EMPTY_WORDS = {

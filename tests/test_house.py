@@ -85,12 +85,11 @@ async def test_a_socket_that_gives_up_while_its_call_is_let_in_leaves_no_call_be
 
 
 async def test_a_journal_that_cannot_be_made_lets_the_id_go(house: House, tmp_path: Path) -> None:
-    house.keeper.path("c").parent.mkdir(parents=True)
-    house.keeper.path("c").write_bytes(b"")
+    house.keeper.path("c").parent.write_bytes(b"")  # a file where the folder should be
     with pytest.raises(StoreFailed):
         await house.open_call(OPENED)
     assert (house.calls, house.hub.live) == ({}, ())
-    house.keeper.path("c").unlink()
+    house.keeper.path("c").parent.unlink()
     call = await house.open_call(OPENED)
     call.end("bye")
     await call.run()

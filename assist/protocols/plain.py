@@ -1,12 +1,12 @@
 """The plain dialect: a JSON hello, then binary audio, and JSON pause, resume and bye. For whoever writes a client.
 
-    > {"type": "hello", "call": "c-1", "channels": ["agent", "customer"], "encoding": "mulaw", "rate_hz": 8000,
-       "layout": "interleaved", "started_at": "2026-11-21T10:00:00Z", "metadata": {"agent": "ann", "queue": "sales"}}
-    < {"type": "welcome", "call": "c-1", "events": "/calls/c-1/events", "overlay": "/overlay?call=c-1"}
-    > binary: `interleaved`: the channels' samples in turn; `tagged`: one byte with the channel's index, then audio
-    < {"type": "ack", "seq": 17, "audio_ms": {"agent": 2000, "customer": 2000}}      what is on disk
-    > {"type": "pause", "reason": "card"}    {"type": "resume"}    {"type": "bye"}
-    < {"type": "ended", "reason": "bye", "ledger": {...}}                            then close 1000
+> {"type": "hello", "call": "c-1", "channels": ["agent", "customer"], "encoding": "mulaw", "rate_hz": 8000,
+   "layout": "interleaved", "started_at": "2026-11-21T10:00:00Z", "metadata": {"agent": "ann", "queue": "sales"}}
+< {"type": "welcome", "call": "c-1", "events": "/calls/c-1/events", "overlay": "/overlay?call=c-1"}
+> binary: `interleaved`: the channels' samples in turn; `tagged`: one byte with the channel's index, then audio
+< {"type": "ack", "seq": 17, "audio_ms": {"agent": 2000, "customer": 2000}}      what is on disk
+> {"type": "pause", "reason": "card"}    {"type": "resume"}    {"type": "bye"}
+< {"type": "ended", "reason": "bye", "ledger": {...}}                            then close 1000
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from assist.events import Ledger
 from assist.protocols import Bye, Odd, Opened, Pause, Resume, Said, Sound, read_object
 
 _Text = msgspec.Meta(max_length=256)
-CALL_ID = r"^[A-Za-z0-9][A-Za-z0-9._:@+-]{0,127}\Z"
+CALL_ID = r"^[A-Za-z0-9][A-Za-z0-9._:@+-]{0,119}\Z"
 
 
 class Hello(msgspec.Struct, frozen=True):
@@ -142,7 +142,7 @@ class Plain:
 def call_id(text: str) -> str:
     """The id if it can stand in a URL and a log line. Raises BadMessage."""
     if not re.match(CALL_ID, text):
-        raise BadMessage("call: 1 to 128 letters, digits, '.', '_', ':', '@', '+' or '-', a letter or digit first")
+        raise BadMessage("call: 1 to 120 letters, digits, '.', '_', ':', '@', '+' or '-', a letter or digit first")
     return text
 
 
