@@ -17,6 +17,7 @@ import pytest
 import soundfile
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
+from websockets.typing import Origin
 
 from assist import replay
 from assist.audio import encode_mulaw
@@ -304,7 +305,12 @@ async def test_other_peoples_pages_get_nothing(server: door.Door, headers: dict[
     assert answers["GET"] == ((403, "forbidden") if "Host" in headers else (200, ""))
     for path in ("/ingest/plain", "/calls/x/events"):
         with pytest.raises(InvalidStatus) as refused:
-            await connect(server.ws + path, additional_headers=headers, compression=None)
+            await connect(
+                f"ws://{headers.get('Host', '127.0.0.1')}:{server.port}{path}",
+                origin=Origin(headers["Origin"]),
+                host="127.0.0.1",
+                port=server.port,
+            )
         assert refused.value.response.status_code == 403
 
 
