@@ -53,6 +53,8 @@ log = logging.getLogger("assist.call")
 
 TICK_S = 0.05
 FIRST_PARTIAL_MS = 600
+STARVING_MS = 120
+"""A frame this late may be one that is not sent: silence. Less is jitter, and would cut a pause at random."""
 START_MS = 2_000
 """Audio that begins this soon after the hello begins at 0: opening a call takes a moment, and is not silence."""
 
@@ -387,7 +389,7 @@ class Call:
                 # After a stall of our own the frames are in the socket, not missing: wait for the next tick.
                 if not stalled and not self._paused and side.segmenter.state != "quiet":
                     since_ms = self.now_ms - side.due_ms
-                    if since_ms >= 3 * FRAME_MS:
+                    if since_ms >= STARVING_MS:
                         self._heed(party, side, side.segmenter.starve(since_ms))
                 self._ask_partial(party, side)
 

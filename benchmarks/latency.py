@@ -88,9 +88,7 @@ async def play(server: door.Door, asked: Asked, script: Script | None, number: i
 
     played = tape(replay.read(asked.call))
     count = len(played.frames) if asked.most_s is None else min(len(played.frames), int(asked.most_s * 50))
-    sent = await send(
-        server.ws, played, call, count=count, metadata=script.metadata if script else {}, opened=opened
-    )
+    sent = await send(server.ws, played, call, count=count, metadata=script.metadata if script else {}, opened=opened)
     await asyncio.gather(*following)
     return sent, received
 
@@ -117,9 +115,7 @@ def run(asked: Asked, data_dir: Path) -> dict[str, Any]:
             for name, kind in (("withdrawn", Withdrawn), ("faltered", Faltered), ("degraded", Degraded)):
                 told[name] += sum(isinstance(r.entry.event, kind) for r in received)
     by_script = bool(script)
-    final, suggestion = (
-        (waits.final, waits.suggestion) if by_script else (waits.vad_final, waits.vad_suggestion)
-    )
+    final, suggestion = (waits.final, waits.suggestion) if by_script else (waits.vad_final, waits.vad_suggestion)
     return {
         "call": asked.call.name,
         "engine": engine,

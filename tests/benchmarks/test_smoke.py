@@ -32,9 +32,7 @@ def asked(weights: Path, call: Path, *, noise: bool = False) -> latency.Asked:
 def test_latency_with_the_words_of_the_script(micro: Path, short_call: Path, tmp_path: Path) -> None:
     document = latency.run(asked(micro, short_call), tmp_path)
     latency.show(document)
-    assert document["engine"] == (
-        "scripted words.json at the cost of whisper-micro RANDOM WEIGHTS int8 window=fit"
-    )
+    assert document["engine"] == ("scripted words.json at the cost of whisper-micro RANDOM WEIGHTS int8 window=fit")
     assert (document["weights"], document["end_of_speech"]) == ("random-micro", "script")
     assert (document["turns"], document["turns_unheard"], document["final_n"]) == (1, 0, 1)
     assert document["final_p50_ms"] > 100

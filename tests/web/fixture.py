@@ -92,9 +92,19 @@ class Tape:
                     topic = found["topic"].label if "topic" in found else topic
                     sentiment = found["sentiment"].detail["call"] if "sentiment" in found else sentiment
         return CallSummary(
-            self.call, started.started_at, started.platform, started.metadata, started.recogniser, self.shown,
-            ended is not None, ended.reason if ended else "", ended.duration_ms if ended else 0,
-            topic, sentiment, tuple(flags), tuple(reviews),
+            self.call,
+            started.started_at,
+            started.platform,
+            started.metadata,
+            started.recogniser,
+            self.shown,
+            ended is not None,
+            ended.reason if ended else "",
+            ended.duration_ms if ended else 0,
+            topic,
+            sentiment,
+            tuple(flags),
+            tuple(reviews),
         )
 
 

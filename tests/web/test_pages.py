@@ -162,7 +162,7 @@ def test_every_page_fits_and_can_be_read(stage: Stage, opened: Open, width: int,
     overlays = [f"/overlay?call={call}" for call in ("plain", "awkward", "past&all")]
     for path in [*overlays, "/review?call=past-2", "/review?call=past", "/?"]:
         page = opened(f"{path}&theme={theme}", width)
-        page.locator('.turn, .call').first.wait_for()
+        page.locator(".turn, .call").first.wait_for()
         page.wait_for_timeout(100)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{path} is wider than {width}"
         assert page.evaluate(CONTRAST) == [], path
