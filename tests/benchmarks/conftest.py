@@ -11,23 +11,31 @@ import soundfile
 from benchmarks.calls import SHIPPED, script_of
 from benchmarks.make_weights import make
 
-FROM_MS, TO_MS, LONG_MS = 87_900, 90_480, 3_200
+BEFORE_MS, AFTER_MS = 300, 80
+SHORTEST_MS, LONGEST_MS, ALONE_MS = 1_200, 3_500, 350
 
 
 @pytest.fixture(scope="session")
 def short_call(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """3.2 s with one turn of the customer, silence after it, and its script."""
+    """One short turn of the customer that nobody talks into, silence after it, and its script."""
+    script = script_of(SHIPPED)
+    assert script
+    turn = next(
+        t
+        for t in script.turn
+        if t.party == "customer"
+        and SHORTEST_MS <= t.end_ms - t.start_ms <= LONGEST_MS
+        and all(o is t or o.end_ms < t.start_ms - ALONE_MS or o.start_ms > t.end_ms + ALONE_MS for o in script.turn)
+    )
+    from_ms = turn.start_ms - BEFORE_MS
     folder = tmp_path_factory.mktemp("calls") / "short_call"
     folder.mkdir()
     sound, rate_hz = soundfile.read(SHIPPED / "call.wav", dtype="int16")
-    cut = sound[FROM_MS * rate_hz // 1000 : TO_MS * rate_hz // 1000]
-    cut = np.pad(cut, ((0, LONG_MS * rate_hz // 1000 - len(cut)), (0, 0)))
+    cut = sound[from_ms * rate_hz // 1000 : (turn.end_ms + AFTER_MS) * rate_hz // 1000]
+    cut = np.pad(cut, ((0, 700 * rate_hz // 1000), (0, 0)))
     soundfile.write(folder / "call.wav", cut, rate_hz)
-    script = script_of(SHIPPED)
-    assert script
-    (turn,) = [t for t in script.turn if t.start_ms >= FROM_MS and t.end_ms <= TO_MS]
     (folder / "script.toml").write_text(
-        f'[[turn]]\nparty = "{turn.party}"\nstart_ms = {turn.start_ms - FROM_MS}\nend_ms = {turn.end_ms - FROM_MS}\n'
+        f'[[turn]]\nparty = "{turn.party}"\nstart_ms = {turn.start_ms - from_ms}\nend_ms = {turn.end_ms - from_ms}\n'
         f'text = "{turn.text}"\n'
     )
     return folder

@@ -29,8 +29,9 @@ document.addEventListener("securitypolicyviolation", (e) => violations.push(`${e
 Open = Callable[..., Page]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
+    # Not for the session: Playwright's loop would still run when tests come that have loops of their own.
     chromium = find()
     if chromium is None:
         pytest.fail("no browser: apt-get install chromium, or python -m tests.web.browser", pytrace=False)
