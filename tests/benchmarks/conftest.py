@@ -32,7 +32,7 @@ def short_call(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.mkdir()
     sound, rate_hz = soundfile.read(SHIPPED / "call.wav", dtype="int16")
     cut = sound[from_ms * rate_hz // 1000 : (turn.end_ms + AFTER_MS) * rate_hz // 1000]
-    cut = np.pad(cut, ((0, 700 * rate_hz // 1000), (0, 0)))
+    cut = np.pad(cut, ((0, -len(cut) % (rate_hz // 50) + rate_hz), (0, 0)))
     soundfile.write(folder / "call.wav", cut, rate_hz)
     (folder / "script.toml").write_text(
         f'[[turn]]\nparty = "{turn.party}"\nstart_ms = {turn.start_ms - from_ms}\nend_ms = {turn.end_ms - from_ms}\n'
