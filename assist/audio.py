@@ -117,7 +117,7 @@ class Leg:
     @property
     def rest_ms(self) -> float:
         """Audio kept back because it does not fill a frame, in ms."""
-        return len(self._rest) // self.width * 1000 / self.rate_hz
+        return len(self._rest) * 1000 / self.width / self.rate_hz
 
     def push(self, payload: bytes) -> list[tuple[bytes, bytes]]:
         """Bytes as received to whole frames, oldest first: 640 bytes of PCM, and the bytes they came from."""

@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from assist.analyse import Analyser
 from assist.audio import FRAME_MS, Leg, Party, Timeline, Utterance
@@ -46,6 +45,7 @@ from assist.mind import Mind, Thinkers
 from assist.protocols import Opened
 from assist.segment import Began, Blip, Ended, Segmenter, Signal, WentOn
 from assist.segment import Paused as PausedSpeech
+from assist.side import Side
 from assist.suggest import Guide, Mark
 from assist.transcribe import Gate, Job
 
@@ -76,50 +76,6 @@ class Parts:
     clock: Callable[[], float] = time.monotonic
 
 
-@dataclass
-class _Side:
-    """One party's leg through the ear."""
-
-    leg: Leg
-    timeline: Timeline[tuple[bytes, bytes]]
-    segmenter: Segmenter
-    bytes_per_ms: float
-    taken_ms: float = 0.0
-    due_ms: int = 0
-    """When the next message should be there, by the length of the last two: until then nothing is missing."""
-    length_ms: float = math.inf
-    lag_ms: int = 0
-    paused_ms: float = 0.0
-    dropped_ms: dict[str, float] = field(default_factory=dict)
-    transcribed_ms: float = 0.0
-    failed_ms: dict[str, float] = field(default_factory=dict)
-    unsettled_ms: float = 0.0
-    missing_ms: float = 0.0
-    speculative: Job | None = None
-    speculative_shown: bool = False
-    partial: Job | None = None
-    partial_at_ms: int = 0
-
-    def ledger(self) -> Ledger:
-        """The books of this party. `gap_ms` is what no line of it explains."""
-        tally = self.segmenter.tally
-        rest = self.leg.rest_ms
-        held = self.timeline.held_ms
-        received = tally.received * FRAME_MS + rest + held + self.paused_ms + sum(self.dropped_ms.values())
-        skipped = {**self.dropped_ms}
-        for reason, ms in (
-            ("paused", self.paused_ms),
-            ("too_short", float(tally.blip * FRAME_MS)),
-            ("fragment", rest),
-            *self.failed_ms.items(),
-        ):
-            if ms:
-                skipped[reason] = skipped.get(reason, 0.0) + ms
-        silence = float(tally.silence * FRAME_MS)
-        gap = received - self.transcribed_ms - silence - sum(skipped.values())
-        return Ledger(round(received, 3), self.transcribed_ms, silence, skipped, self.missing_ms, round(gap, 3))
-
-
 class Call:
     """One live call. Feed it with `hear` and friends from the loop; `run` is its life; `end` asks it to finish."""
 
@@ -147,11 +103,11 @@ class Call:
         self._ending = asyncio.Event()
         self.ended = asyncio.Event()
         self._backlog: asyncio.Queue[tuple[Utterance, Job] | None] = asyncio.Queue()
-        self._sides: dict[Party, _Side] = {}
+        self._sides: dict[Party, Side] = {}
         for party in opened.parties:
             leg = Leg(opened.encoding, opened.rate_hz)
             bytes_per_ms = opened.rate_hz * leg.width / 1000
-            self._sides[party] = _Side(leg, Timeline(), parts.segmenter(party), bytes_per_ms)
+            self._sides[party] = Side(leg, Timeline(), parts.segmenter(party), bytes_per_ms)
 
     @property
     def paused(self) -> bool:
@@ -205,7 +161,7 @@ class Call:
         side.length_ms = length_ms
         self._take(party, side, side.timeline.push(side.leg.push(payload), now_ms))
 
-    def _admit(self, party: Party, side: _Side, length_ms: float, now_ms: int) -> None:
+    def _admit(self, party: Party, side: Side, length_ms: float, now_ms: int) -> None:
         taken_ms = side.taken_ms + length_ms
         if taken_ms > self.parts.burst_s * 1000 + self.parts.speed * now_ms + FRAME_MS:
             raise TooFast(
@@ -254,7 +210,7 @@ class Call:
             side.due_ms = self.now_ms
         self._publish(Resumed(reason))
 
-    def _take(self, party: Party, side: _Side, placed: list[tuple[int, tuple[bytes, bytes]]]) -> None:
+    def _take(self, party: Party, side: Side, placed: list[tuple[int, tuple[bytes, bytes]]]) -> None:
         for start_ms, end_ms in side.timeline.missing:
             side.missing_ms += end_ms - start_ms
             self.note("missing")
@@ -272,7 +228,7 @@ class Call:
             if signals:
                 self._heed(party, side, signals)
 
-    def _heed(self, party: Party, side: _Side, signals: list[Signal]) -> None:
+    def _heed(self, party: Party, side: Side, signals: list[Signal]) -> None:
         for signal in signals:
             match signal:
                 case Began():
@@ -287,7 +243,7 @@ class Call:
                 case Blip():
                     self._publish(Skipped(party, signal.start_ms, signal.end_ms, "too_short"))
 
-    def _speculate(self, side: _Side, utterance: Utterance) -> None:
+    def _speculate(self, side: Side, utterance: Utterance) -> None:
         self._withdraw(side)
         job = side.speculative = self.parts.gate.submit(utterance)
 
@@ -299,7 +255,7 @@ class Call:
 
         job.done.add_done_callback(show)
 
-    def _withdraw(self, side: _Side) -> None:
+    def _withdraw(self, side: Side) -> None:
         job, shown = side.speculative, side.speculative_shown
         side.speculative, side.speculative_shown = None, False
         if job:
@@ -307,7 +263,7 @@ class Call:
             if shown:
                 self._publish(Withdrawn(job.utterance.id))
 
-    def _finalise(self, side: _Side, ended: Ended) -> None:
+    def _finalise(self, side: Side, ended: Ended) -> None:
         if side.partial:
             side.partial.cancel()
             side.partial = None
@@ -324,7 +280,7 @@ class Call:
         side.unsettled_ms += ended.utterance.end_ms - ended.utterance.start_ms
         side.partial_at_ms = ended.utterance.end_ms + FIRST_PARTIAL_MS
 
-    def _ask_partial(self, party: Party, side: _Side) -> None:
+    def _ask_partial(self, party: Party, side: Side) -> None:
         every_ms = self.parts.gate.load.partial_ms
         segmenter = side.segmenter
         if every_ms is None or segmenter.state != "speech" or (side.partial and not side.partial.done.done()):
@@ -451,7 +407,7 @@ class Call:
 
     # ---- the books
 
-    def _latency(self, side: _Side, utterance: Utterance, job: Job) -> dict[str, float]:
+    def _latency(self, side: Side, utterance: Utterance, job: Job) -> dict[str, float]:
         """ms: `queue` and `asr` of the job; `final`: from the arrival of the last voiced frame to now."""
         since_end = self.now_ms - utterance.speech_end_ms - side.lag_ms
         return {"queue": round(job.queue_ms, 1), "asr": round(job.asr_ms, 1), "final": float(max(0, since_end))}

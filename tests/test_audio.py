@@ -91,7 +91,7 @@ def test_any_chunking_gives_the_same_frames(
     assert b"".join(raw for _, raw in got) == data[: len(got) * whole.frame_bytes]
     kept_back = len(data) - len(got) * whole.frame_bytes
     assert kept_back < whole.frame_bytes
-    assert whole.rest_ms == pieces.rest_ms == kept_back // whole.width * 1000 / rate_hz
+    assert whole.rest_ms == pieces.rest_ms == kept_back * 1000 / whole.width / rate_hz
 
 
 def test_what_is_at_16_khz_already_is_left_as_it_is() -> None:

@@ -25,7 +25,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("events", "material", "segment", "transcribe", "wav", "replay"),
     ("analyse", "config", "hub", "knowledge", "protocols", "tapes"),
     ("keep", "playbook", "search", "protocols.plain", "stores.summary"),
-    ("flag", "protocols.twilio", "stores.memory", "stores.sqlite"),
+    ("flag", "side", "protocols.twilio", "stores.memory", "stores.sqlite"),
     ("suggest",),
     ("mind",),
     ("call",),

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import urllib.error
+import urllib.request
+import uuid
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +14,9 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from assist.events import Entry, decode
+
+SILENCE = b"\xff" * 320
+"""20 ms of two interleaved mu-law channels."""
 
 
 def open_ingest(ws: str, dialect: str = "plain") -> connect:
@@ -74,3 +80,25 @@ def hello(call: str, **more: Any) -> dict[str, Any]:
     """A plain hello: two channels of 8 kHz mu-law, and whatever else."""
     channels = ["agent", "customer"]
     return {"type": "hello", "call": call, "channels": channels, "encoding": "mulaw", "rate_hz": 8000, **more}
+
+
+def new_id() -> str:
+    """A call id nobody has used."""
+    return f"t-{uuid.uuid4().hex[:10]}"
+
+
+def answer(asked: urllib.request.Request) -> tuple[int, str]:
+    """Status, and the code of an error."""
+    try:
+        return int(urllib.request.urlopen(asked, timeout=10).status), ""
+    except urllib.error.HTTPError as error:
+        body = error.read()
+        return error.code, str(json.loads(body)["code"]) if body.startswith(b"{") else ""
+
+
+def status(url: str) -> int:
+    """Of a GET."""
+    try:
+        return int(urllib.request.urlopen(url, timeout=5).status)
+    except urllib.error.HTTPError as error:
+        return error.code
