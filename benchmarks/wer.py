@@ -55,8 +55,8 @@ def wideband(sound: Sound) -> Samples:
     return np.clip(sound * 32767, -32768, 32767).astype(np.int16)
 
 
-def shipped_call() -> list[Clip]:
-    """The turns of the shipped call with 200 ms around each."""
+def shipped_call(party: str = "") -> list[Clip]:
+    """The turns of the shipped call, of one party or both, with 200 ms around each."""
     script = tomllib.loads((SHIPPED / "script.toml").read_text("utf-8"))
     sound, rate_hz = soundfile.read(SHIPPED / "call.wav", dtype="int16")
     per_ms = rate_hz // 1000
@@ -71,6 +71,7 @@ def shipped_call() -> list[Clip]:
             ),
         )
         for turn in script["turn"]
+        if party in ("", turn["party"])
     ]
 
 
@@ -163,6 +164,8 @@ def main() -> None:
     machine = Machine()
     sets = {
         "shipped call": shipped_call(),
+        "shipped call, agent": shipped_call("agent"),
+        "shipped call, customer": shipped_call("customer"),
         "held out": held_out(telephone),
         "held out, wideband": held_out(wideband),
     }

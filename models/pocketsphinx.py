@@ -29,7 +29,6 @@ TRIGRAMS, DICTIONARY = "language.arpa.gz", "words.dict"
 FRAME_MS: Final = 10
 LIMIT_S: Final = 8.0
 LIMIT_PER_S: Final = 2.0  # more time for longer speech
-DECODING: Final = {"fwdflat": False, "loglevel": "FATAL"}  # the second pass costs a quarter more and gains nothing
 
 Said = list[tuple[str, int, int, float]]
 """Words with their first and last frame and their posterior probability."""
@@ -49,7 +48,7 @@ class Ear:
         with tempfile.TemporaryDirectory(prefix="assist-acoustic-") as folder:
             self._narrow.write(package, Path(folder))
             files = {"lm": str(language_dir / TRIGRAMS), "dict": str(language_dir / DICTIONARY)}
-            self._decoder = pocketsphinx.Decoder(**{"hmm": folder, **files, **DECODING, **settings})
+            self._decoder = pocketsphinx.Decoder(**{"hmm": folder, **files, "loglevel": "FATAL", **settings})
 
     def hear(self, samples: Samples) -> Said:
         """The words in `samples`: int16, shape (n,), 16 kHz. Raises RuntimeError."""

@@ -1,0 +1,108 @@
+"""The embedded recogniser keeps its contract, understands the shipped call and outlives its processes. It knows no server."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import jiwer
+import numpy as np
+import pytest
+import soundfile
+
+from assist.audio import Samples, Utterance
+from assist.errors import ModelMissing, RecogniserFailed
+from assist.transcribe import Recogniser
+from benchmarks.wer import doubled
+from models import pocketsphinx
+from tests.contracts.recogniser import RecogniserContract, utterance
+
+CALL = Path(__file__).parents[2] / "benchmarks" / "calls" / "camera_call"
+
+
+@pytest.fixture(scope="module")
+def recogniser() -> Iterator[pocketsphinx.PocketSphinx]:
+    loaded = pocketsphinx.load(workers=2)
+    yield loaded
+    loaded.close()
+
+
+class TestPocketSphinx(RecogniserContract):
+    """The contract, on the weights that are shipped."""
+
+
+def turns() -> list[tuple[str, Utterance]]:
+    """The shipped call's turns: what was said, and its sound with 200 ms around it."""
+    script = tomllib.loads((CALL / "script.toml").read_text())
+    sound, rate_hz = soundfile.read(CALL / "call.wav", dtype="int16")
+    assert rate_hz == 8_000
+    said = []
+    for number, turn in enumerate(script["turn"]):
+        start_ms, end_ms = turn["start_ms"] - 200, turn["end_ms"] + 200
+        channel = sound[start_ms * 8 : end_ms * 8, 0 if turn["party"] == "agent" else 1]
+        said.append((turn["text"], Utterance(f"u{number}", turn["party"], start_ms, end_ms, end_ms, doubled(channel))))
+    return said
+
+
+def plain(text: str) -> str:
+    return " ".join(re.findall(r"[a-z']+", text.lower()))
+
+
+def test_the_shipped_call_is_understood(recogniser: Recogniser) -> None:
+    said = [(plain(text), recogniser.transcribe(heard).text) for text, heard in turns()]
+    assert jiwer.wer([one for one, _ in said], [other for _, other in said]) <= 0.12
+    whole = " ".join(text for _, text in said)
+    for words in ("camera", "black screen", "video calls", "manager", "cancel my contract", "replace"):
+        assert words in whole
+
+
+def test_word_times_lie_where_the_words_are(recogniser: Recogniser) -> None:
+    _, heard = next(turn for turn in turns() if "black screen" in turn[0])
+    said = recogniser.transcribe(heard)
+    assert said.words[0].start_ms < heard.start_ms + 500
+    assert said.words[-1].end_ms > heard.end_ms - 600
+
+
+def test_a_dead_process_is_replaced() -> None:
+    recogniser = pocketsphinx.load(workers=1)
+    try:
+        recogniser.warm()
+        (worker,) = recogniser._all
+        worker._process.kill()
+        heard = utterance(np.zeros(16_000, dtype=np.int16))
+        with pytest.raises(RecogniserFailed):
+            recogniser.transcribe(heard)
+        assert recogniser.transcribe(heard).text == ""
+    finally:
+        recogniser.close()
+
+
+def test_a_slow_process_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pocketsphinx, "LIMIT_S", 0.0)
+    monkeypatch.setattr(pocketsphinx, "LIMIT_PER_S", 0.001)
+    recogniser = pocketsphinx.load(workers=1)
+    try:
+        with pytest.raises(RecogniserFailed):
+            recogniser.transcribe(utterance(np.zeros(160_000, dtype=np.int16)))
+    finally:
+        recogniser.close()
+
+
+def test_closing_ends_the_processes() -> None:
+    recogniser = pocketsphinx.load(workers=2)
+    recogniser.close()
+    recogniser.close()
+    with pytest.raises(RecogniserFailed):
+        recogniser.transcribe(utterance(np.zeros(1_600, dtype=np.int16)))
+
+
+def test_missing_weights_say_how_to_build_them(tmp_path: Path) -> None:
+    with pytest.raises(ModelMissing, match=r"python -m models\.language"):
+        pocketsphinx.load(tmp_path)
+
+
+@pytest.mark.parametrize("samples", [np.zeros(0, np.int16), np.zeros(409, np.int16)])
+def test_too_little_to_hear(recogniser: Recogniser, samples: Samples) -> None:
+    assert recogniser.transcribe(utterance(samples)).text == ""
