@@ -21,7 +21,7 @@ from models.ngram import END, START, Gram, Ngrams, count, estimate, mix, prune, 
 from models.spoken import Sentence, spoken
 
 DIALOGUE_SHARE: Final = 0.65  # of customer dialogues in the general model; the rest is the package's English
-COMMON_WORDS: Final = 9_000  # the package's most frequent words are in the vocabulary whatever the dialogues say
+FREQUENT_WORDS: Final = 9_000  # the package's most frequent words are in the vocabulary whatever the dialogues say
 PAIRED_WORDS: Final = 3_000  # of these, all pairs are looked at
 PAIR_GAIN, TRIPLE_GAIN = 3e-6, 2e-6  # how much an n-gram must tell beyond its shorter one to be kept
 EXTENDED_PAIRS: Final = 30_000
@@ -45,7 +45,7 @@ class English:
         """p(last word | words before it). The package wants the words last first."""
         return float(self._log.exp(self._model.prob(list(reversed(gram)))))
 
-    def common(self, number: int) -> list[str]:
+    def frequent(self, number: int) -> list[str]:
         """The most frequent words."""
         return sorted(self.frequency, key=lambda word: -self.frequency[word])[:number]
 
@@ -70,12 +70,12 @@ def trimmed(english: English, words: set[str]) -> Ngrams:
     single = {word: max(english.frequency.get(word, 0.0), 1e-9) for word in words} | {END: stop}
     total = sum(single.values())
     probs: dict[Gram, float] = {(word,): p / total for word, p in single.items()}
-    common = [word for word in english.common(PAIRED_WORDS) if word in words]
+    often = [word for word in english.frequent(PAIRED_WORDS) if word in words]
     gains: dict[Gram, float] = {}
     after: dict[str, list[str]] = defaultdict(list)
-    for first in (START, *common):
+    for first in (START, *often):
         p_first = stop if first == START else single[first]
-        for second in (*common, END):
+        for second in (*often, END):
             p = english.prob(first, second)
             gain = p_first * p * math.log(p / single[second])
             if gain > PAIR_GAIN:
@@ -110,7 +110,7 @@ def dialogue_text(folder: Path) -> Iterator[str]:
 
 
 def dialogues(folder: Path, english: English) -> Ngrams:
-    """A model of the public dialogues over their words and the package's common ones."""
+    """A model of the public dialogues over their words and the package's frequent ones."""
     seen = Counter(sentence for text in dialogue_text(folder) for sentence in spoken(text))
     # Wizards chose from fixed sentences: a hundredth saying of one teaches nothing that the third did not.
     by_times: dict[int, list[Sentence]] = {1: [], 2: [], 3: []}
@@ -119,7 +119,7 @@ def dialogues(folder: Path, english: English) -> Ngrams:
     counts: Counter[Gram] = Counter()
     for times, sentences in by_times.items():
         count(sentences, counts, times)
-    words = set(english.common(COMMON_WORDS))
+    words = set(english.frequent(FREQUENT_WORDS))
     words |= {gram[0] for gram, n in counts.items() if len(gram) == 1 and n >= 2 and gram[0] in english.dictionary}
     base = {word: english.frequency.get(word, 0.0) + 1e-9 for word in sorted(words)} | {END: 0.1}
     return prune(estimate(counts, base, least=(0, 2, 2)), DIALOGUE_GRAMS)

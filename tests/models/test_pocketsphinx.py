@@ -1,4 +1,4 @@
-"""The embedded recogniser keeps its contract, understands the shipped call and outlives its processes. It knows no server."""
+"""The embedded recogniser keeps its contract, understands the call and outlives its processes. It knows no server."""
 
 from __future__ import annotations
 
