@@ -32,6 +32,5 @@ style: setup
 
 bench: setup
 	$(BIN)/python -m benchmarks.hotpath
-	$(BIN)/python -m benchmarks.make_weights tiny
 	$(BIN)/python -m benchmarks.latency --recogniser whisper --weights weights/random-tiny
 	$(BIN)/python -m benchmarks.capacity --weights weights/random-tiny

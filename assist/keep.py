@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from assist.audio import Encoding, Party
-from assist.errors import StoreFailed, UnknownCall
+from assist.errors import StoreFailed
 from assist.events import CallEnded, Entry, Ledger, Line, Transcribed, line
 from assist.hub import Store
 from assist.journal import Journal, Record, measure, repair
@@ -228,13 +228,11 @@ def recover(store: Store, keeper_path: Callable[[str], Path]) -> list[str]:
     for call in store.unfinished():
         lines: list[Line] = []
         received: dict[Party, float] = {}
-        duration = 0
+        last_seq = store.call(call).last_seq
         try:
-            last_seq = store.call(call).last_seq
             lines = store.read(call)
-        except (StoreFailed, UnknownCall) as error:
+        except StoreFailed as error:  # what it says is damaged, not where it ends
             log.error("call %s: its log cannot be read: %s", call, error)
-            continue
         duration = max((made.entry.at_ms for made in lines), default=0)
         try:
             repair(keeper_path(call))

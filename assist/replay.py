@@ -16,7 +16,7 @@ import json
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -127,7 +127,6 @@ async def play(
     dialect: str = "plain",
     metadata: dict[str, str] | None = None,
     speed: float = 1.0,
-    began: Callable[[float], None] | None = None,
 ) -> Played:
     """Play all of it to the server at `url` (ws://host:port) and wait for its close."""
     played = Played(call or f"replay-{uuid.uuid4().hex[:12]}")
@@ -138,8 +137,6 @@ async def play(
             for at_ms, messages in frames(recording, dialect, played.call, metadata or {}):
                 if not played.began and at_ms:
                     played.began = time.monotonic()
-                    if began:
-                        began(played.began)
                 if at_ms:
                     due = played.began + at_ms / 1000 / speed
                     await asyncio.sleep(max(0.0, due - loop.time()))
@@ -178,6 +175,7 @@ def main() -> int:
     except (BadMessage, OSError, WebSocketException) as error:
         print(f"replay: {error}", file=sys.stderr)
         return 2
+    print(f"sent at most {max(played.lateness_ms, default=0.0):.0f} ms late", file=sys.stderr)
     for reply in played.replies[-1:]:
         print(json.dumps(reply))
     return 0 if played.close_code == 1000 else 1

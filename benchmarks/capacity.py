@@ -38,6 +38,7 @@ from benchmarks import door
 from benchmarks.calls import SHIPPED, Script, script_of
 from benchmarks.follow import Received, Span, Waits, follow, looped, measure, unaccounted_ms
 from benchmarks.latency import LATE_MS, TOKENS_PER_S, is_random
+from benchmarks.make_weights import found as made
 from benchmarks.pace import Tape, tape
 from benchmarks.report import RESULTS, ROOT, Machine, finish, percentile, table
 
@@ -266,18 +267,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", default="weights/random-tiny", help="a name or a directory")
     parser.add_argument("--call", type=Path, default=SHIPPED, help="a two-channel recording; default: the shipped call")
-    parser.add_argument("--start", type=int, default=4)
-    parser.add_argument("--step", type=int, default=4)
-    parser.add_argument("--most", type=int, default=60)
-    parser.add_argument("--hold_s", type=float, default=40.0)
+    parser.add_argument("--start", type=int, default=8)
+    parser.add_argument("--step", type=int, default=8)
+    parser.add_argument("--most", type=int, default=64)
+    parser.add_argument("--hold_s", type=float, default=30.0)
     parser.add_argument("--settle_s", type=float, default=8.0)
     parser.add_argument("--partials", action="store_true")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the result")
     given = vars(parser.parse_args())
     out = given.pop("out")
-    if Path(given["weights"]).is_dir():  # server and generator do not run in this folder
-        given["weights"] = str(Path(given["weights"]).resolve())
+    given["weights"] = made(given["weights"])
     given["call"] = given["call"].resolve()
     machine = Machine()
     try:

@@ -34,6 +34,7 @@ from assist.events import CallEnded, Degraded, Faltered, Withdrawn, plain
 from benchmarks import door
 from benchmarks.calls import SHIPPED, Script, for_scripted, script_of
 from benchmarks.follow import Received, Span, Waits, follow, measure, unaccounted_ms
+from benchmarks.make_weights import found
 from benchmarks.pace import Sent, due_s, send, tape
 from benchmarks.report import RESULTS, Machine, figures, finish, percentile, spread, table
 
@@ -166,8 +167,7 @@ def main() -> int:
     parser.add_argument("--most_s", type=float, default=None, help="play only the first seconds")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the result")
     given = parser.parse_args()
-    # The server does not run in this folder.
-    weights = str(Path(given.weights).resolve()) if Path(given.weights).is_dir() else given.weights
+    weights = found(given.weights) if given.recogniser == "whisper" else given.weights
     asked = Asked(given.recogniser, weights, given.call, given.repeat, given.noise, given.most_s)
     machine = Machine()
     try:

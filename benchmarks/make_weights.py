@@ -145,6 +145,15 @@ def make(size: str, to: Path, *, seed: int = 1) -> Path:
     return to
 
 
+def found(weights: str) -> str:
+    """`weights` as the server can take it: a name, or a directory in full. Random ones that are not there are made."""
+    path = Path(weights)
+    if not path.exists() and path.name.removeprefix("random-") in SHAPES and path.name.startswith("random-"):
+        print(f"making {path}", flush=True)
+        make(path.name.removeprefix("random-"), path)
+    return str(path.resolve()) if path.is_dir() else weights
+
+
 def main() -> None:
     """Parse the command line and write the models asked for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.make_weights", description=__doc__)

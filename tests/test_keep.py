@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -319,6 +321,21 @@ def test_a_call_without_readable_audio_is_closed_too(store: Store, tmp_path: Pat
         path.write_bytes(content)
     assert recover(store, lambda call: path) == ["c"]
     assert (ended(store).reason, ended(store).ledger) == ("interrupted", {})
+
+
+def test_a_damaged_log_keeps_no_server_from_starting(tmp_path: Path) -> None:
+    store = Sqlite(tmp_path / "assist.db")
+    path = crashed(store, tmp_path)
+    with contextlib.closing(sqlite3.connect(tmp_path / "assist.db")) as database:
+        database.execute("UPDATE entry SET raw = x'7b' WHERE seq = 2")
+        database.commit()
+    with pytest.raises(StoreFailed):
+        store.read("c")
+    assert recover(store, lambda call: path) == ["c"]
+    summary = store.call("c")
+    assert (summary.ended, summary.reason, summary.last_seq) == (True, "interrupted", 4)
+    assert recover(store, lambda call: path) == []
+    store.close()
 
 
 def test_finals_longer_than_the_audio_on_disk_do_not_make_up_any(store: Store, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import time
@@ -105,7 +104,7 @@ def test_a_reviewer_hears_the_evidence_and_files_a_verdict(server: door.Door, br
     page.wait_for_function("s => document.getElementById('audio').currentTime > s", arg=wanted_s, timeout=15_000)
     at_s = page.evaluate("document.getElementById('audio').currentTime")
     assert wanted_s < at_s < wanted_s + 3
-    loud = json.loads(json.dumps(server.get(f"/calls/{call}/peaks")["peaks"][1]))
+    loud = server.get(f"/calls/{call}/peaks")["peaks"][1]
     first = flag["evidence"]["start_ms"] // 50
     assert max(loud[first : first + 60]) > 20, "there is no sound at the evidence"
     page.get_by_label("Confirmed").check()
