@@ -92,11 +92,13 @@ class Machine:
 def finish(name: str, document: Mapping[str, Any], machine: Machine, out: Path | None = RESULTS) -> dict[str, Any]:
     """Print the document as one line after keeping it in the folder `out` (None: not kept). Returns it."""
     now = datetime.now(UTC)
+    facts = machine.facts()
     whole: dict[str, Any] = {
         "benchmark": name,
         "at": now.isoformat(timespec="seconds"),
+        "quiet": facts["quiet"],
         **document,
-        "machine": machine.facts(),
+        "machine": facts,
     }
     if not whole["machine"]["quiet"]:
         print(f"\nNot a quiet machine: others used {whole['machine']['others_cores']} cores meanwhile.")

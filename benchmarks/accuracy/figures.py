@@ -43,7 +43,7 @@ class Measured:
 
 
 def share(right: Sequence[bool] | NDArray[Any], split: str) -> Figure:
-    """How many of `right` are true, with Wilson's score interval (E. B. Wilson, JASA 22, 1927). Raises ValueError of none."""
+    """How many of `right` are true, with Wilson's score interval (JASA 22, 1927). Raises ValueError of none."""
     n = len(right)
     if not n:
         raise ValueError(f"nothing to measure on: {split}")
@@ -91,7 +91,7 @@ def auc(positive: NDArray[np.bool_], score: NDArray[np.floating[Any]]) -> float:
 
 
 def calibration_error(probability: NDArray[np.floating[Any]], right: NDArray[np.bool_], bins: int = 15) -> float:
-    """Expected calibration error with equal-width bins (Guo et al., ICML 2017): mean |accuracy - confidence|, weighted."""
+    """Expected calibration error (Guo et al., ICML 2017): |accuracy - confidence| in equal-width bins, weighted mean."""
     which = np.minimum((probability * bins).astype(int), bins - 1)
     gap = 0.0
     for b in range(bins):
