@@ -91,7 +91,7 @@ def auc(positive: NDArray[np.bool_], score: NDArray[np.floating[Any]]) -> float:
 
 
 def calibration_error(probability: NDArray[np.floating[Any]], right: NDArray[np.bool_], bins: int = 15) -> float:
-    """Expected calibration error (Guo et al., ICML 2017): |accuracy - confidence| in equal-width bins, weighted mean."""
+    """Expected calibration error (Guo et al., ICML 2017): weighted |accuracy - confidence| of equal-width bins."""
     which = np.minimum((probability * bins).astype(int), bins - 1)
     gap = 0.0
     for b in range(bins):
