@@ -9,9 +9,17 @@ import argparse
 import csv
 import datetime
 import gzip
+import hashlib
+import io
 import json
 import random
+import subprocess
+import sys
+import tarfile
+import tempfile
 import tomllib
+import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -90,3 +98,52 @@ def clinc150(data: Path, part: str) -> Labelled:
     """`part`: train | val | oos_train | oos_val."""
     with gzip.open(_there(data / "clinc150" / "train_val.json.gz"), "rt", encoding="utf-8") as file:
         return [(text, label) for text, label in json.load(file)[part]]
+
+
+VADER_SHA256: Final = "5d97c37f3ef6e24eef331122e055dbedafeb6a56abfce0608b326701116ea49a"
+VADER_PARTS: Final = {
+    "tweets": "tweets",
+    "amazonReviewSnippets": "products",
+    "movieReviewSnippets": "films",
+    "nytEditorialSnippets": "editorials",
+}
+
+
+def vader(cache: Path | None = None, part: str = "train") -> list[tuple[str, str, tuple[float, ...]]]:
+    """(source, text, ratings) of 23,703 snippets, each rated -4..4 by 15 people or more (Hutto & Gilbert, ICWSM 2014).
+
+    MIT licence. `source`: tweets (public timeline) | products | films | editorials. `part`: dev is the tenth of all texts whose
+    crc32 ends in 0, train the rest. The file comes once from PyPI (vaderSentiment 0.5) into the folder `cache`
+    (default: the system's temporary one). Raises SystemExit where it cannot be had or is another.
+    """
+    folder = cache or Path(tempfile.gettempdir()) / "assist-vader"
+    file = folder / "vaderSentiment-0.5.zip"
+    if not file.exists():
+        fetch = ["download", "--no-deps", "--no-build-isolation", "--no-binary", ":all:", "vaderSentiment==0.5"]
+        got = subprocess.run(
+            [sys.executable, "-m", "pip", *fetch, "--dest", str(folder)], capture_output=True, text=True, check=False
+        )
+        if not file.exists():
+            raise SystemExit(
+                f"vaderSentiment 0.5 could not be fetched: put {file.name} from PyPI into {folder}\n{got.stderr}"
+            )
+    found = hashlib.sha256(file.read_bytes()).hexdigest()
+    if found != VADER_SHA256:
+        raise SystemExit(f"{file} has sha256 {found}, expected {VADER_SHA256}: delete it and run again")
+    with zipfile.ZipFile(file) as outer:
+        inner = io.BytesIO(outer.read("vaderSentiment-0.5/additional_resources/hutto_ICWSM_2014.tar.gz"))
+    rows: list[tuple[str, str, tuple[float, ...]]] = []
+    with tarfile.open(fileobj=inner, mode="r:gz") as tar:
+        for name, source in VADER_PARTS.items():
+            texts = _vader_lines(tar, f"{name}_GroundTruth.txt")
+            ratings = {line[0]: line[3] for line in _vader_lines(tar, f"{name}_anonDataRatings.txt")}
+            for number, _, text in texts:
+                if (zlib.crc32(text.encode()) % 10 == 0) == (part == "dev"):
+                    rows.append((source, text, tuple(json.loads(ratings[number]))))
+    return rows
+
+
+def _vader_lines(tar: tarfile.TarFile, name: str) -> list[list[str]]:
+    file = tar.extractfile(f"hutto_ICWSM_2014/{name}")
+    assert file is not None, name
+    return [line.split("\t") for line in file.read().decode("utf-8-sig").splitlines()]
