@@ -113,8 +113,8 @@ def vader(cache: Path | None = None, part: str = "train") -> list[tuple[str, str
     """(source, text, ratings) of 23,703 snippets, each rated -4..4 by 15 people or more (Hutto & Gilbert, ICWSM 2014).
 
     MIT licence. `source`: tweets (public timeline) | products | films | editorials. `part`: dev is the tenth of all
-    texts whose crc32 ends in 0, train the rest. The file comes once from PyPI (vaderSentiment 0.5) into the folder `cache`
-    (default: the system's temporary one). Raises SystemExit where it cannot be had or is another.
+    texts whose crc32 ends in 0, train the rest. The file comes once from PyPI (vaderSentiment 0.5) into the folder
+    `cache` (default: the system's temporary one). Raises SystemExit where it cannot be had or is another.
     """
     folder = cache or Path(tempfile.gettempdir()) / "assist-vader"
     file = folder / "vaderSentiment-0.5.zip"
