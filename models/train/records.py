@@ -60,15 +60,29 @@ def service_phrases() -> Labelled:
 
 def service_patterns(each: int, seed: int) -> Labelled:
     """Every pattern filled in `each` times (one without slots is repeated), the same for the same seed."""
-    raw = tomllib.loads(PATTERNS.read_text("utf-8"))
+    return _filled(tomllib.loads(PATTERNS.read_text("utf-8"))["patterns"], each, seed)
+
+
+def service_irony(each: int, seed: int) -> list[str]:
+    """The patterns whose words and meaning part, filled in as `service_patterns` does."""
+    return [text for text, _ in _filled(tomllib.loads(PATTERNS.read_text("utf-8"))["irony"], each, seed)]
+
+
+def _filled(patterns: dict[str, list[str]], each: int, seed: int) -> Labelled:
+    slots = tomllib.loads(PATTERNS.read_text("utf-8"))["slots"]
     rng = random.Random(seed)
-    pairs: Labelled = []
-    for label, patterns in raw["patterns"].items():
-        for pattern in patterns:
-            for _ in range(each):
-                text = pattern.format_map({slot: rng.choice(words) for slot, words in raw["slots"].items()})
-                pairs.append((text, label))
-    return pairs
+    return [
+        (pattern.format_map({slot: rng.choice(words) for slot, words in slots.items()}), label)
+        for label, sentences in patterns.items()
+        for pattern in sentences
+        for _ in range(each)
+    ]
+
+
+def service_judged() -> Labelled:
+    """Our own turns to measure on, never trained on: (text, negative | neutral | positive | ironic)."""
+    rows = tomllib.loads(PHRASES.with_name("service_judged.toml").read_text("utf-8"))
+    return [(text, label) for label, texts in rows.items() for text in texts]
 
 
 def goemotions(data: Path, part: str) -> Labelled:
