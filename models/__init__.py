@@ -1,0 +1,145 @@
+"""Every judgement in one line of Python: `models.load("sentiment")("this is the third time that I call")`.
+
+It knows which module answers for which task and imports that one only when it is asked for; it judges nothing itself.
+
+| task | options | what `load` gives |
+|---|---|---|
+| topic | topics, others, weights, encode | text, or a customer's turns (oldest first) → Finding |
+| sentiment | weights, encode | the same; of turns the last one is judged, the call's score stands in `detail` |
+| satisfaction | weights, encode | a call's turns → Finding |
+| stress | | samples, rate_hz, baseline=None → Finding |
+| next_action | head, weights, encode | events → findings, best first |
+| search | knowledge, limit, weights, encode | text or turns → findings, best first; none where nothing answers |
+| transcribe | kind, weights | samples (int16, 16 kHz) → Transcript |
+
+`topics`: a topics.toml, or objects with id, label, description and examples. `others`: sentences that belong to no
+topic. `knowledge`: a knowledge base's folder, or a file with one article a line ({"id", "title", "text"} in JSON).
+`weights`: the folder of the encoder (of the recogniser, for transcribe); `encode`: an encoder loaded before.
+`head`: the file of the policy. All have defaults: what is shipped.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from assist.errors import ConfigError
+
+if TYPE_CHECKING:
+    from models.encoder import Encoder
+    from models.topic import Topic
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+KNOWLEDGE: Final = ROOT / "knowledge_base"
+
+Judge = Callable[..., Any]
+Place = Path | str
+
+
+def load(task: str, **options: Any) -> Judge:
+    """A judge for `task`; see the table above. What it is given may be anything: it answers or abstains ("none").
+
+    Raises ConfigError for a task or an option that is not there or is not what it must be, ModelMissing where a
+    model's file is absent or damaged, KnowledgeError where articles cannot be read.
+    """
+    make = _MAKERS.get(task)
+    if make is None:
+        raise ConfigError(f"no task {task!r}; there are {', '.join(_MAKERS)}")
+    known = inspect.signature(make).parameters
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        takes = ", ".join(known) or "none"
+        raise ConfigError(f"{task} has no option {', '.join(map(repr, unknown))}; it takes {takes}")
+    return make(**options)
+
+
+def tasks() -> tuple[str, ...]:
+    """What `load` knows."""
+    return tuple(_MAKERS)
+
+
+def takes(task: str) -> tuple[str, ...]:
+    """The options of a task. Raises KeyError."""
+    return tuple(inspect.signature(_MAKERS[task]).parameters)
+
+
+@cache
+def _encoder(folder: Path | None) -> Encoder:
+    from models.encoder import load as loaded
+
+    return loaded(folder)
+
+
+def _encode(encode: Any, weights: Place | None) -> Any:
+    """The encoder that was given, or one per folder and process."""
+    if encode is not None:
+        if not callable(encode):
+            raise ConfigError(f"encode is a {type(encode).__name__}; it must be what models.encoder.load gives")
+        return encode
+    return _encoder(None if weights is None else Path(weights).expanduser().resolve())
+
+
+def _topic(
+    topics: Place | Sequence[Topic] | None = None,
+    others: Place | Sequence[str] | None = None,
+    weights: Place | None = None,
+    encode: Any = None,
+) -> Judge:
+    from models.given import sentences
+    from models.given import topics as subjects
+    from models.topic import judge
+
+    learnt = subjects(KNOWLEDGE / "topics.toml" if topics is None else topics)
+    return judge(_encode(encode, weights), learnt, None if others is None else sentences(others))
+
+
+def _sentiment(weights: Place | None = None, encode: Any = None) -> Judge:
+    from models.sentiment import judge
+
+    return judge(_encode(encode, weights))
+
+
+def _satisfaction(weights: Place | None = None, encode: Any = None) -> Judge:
+    from models.satisfaction import judge
+
+    return judge(_encode(encode, weights))
+
+
+def _stress() -> Judge:
+    from models.stress import judge
+
+    return judge()
+
+
+def _next_action(head: Place | None = None, weights: Place | None = None, encode: Any = None) -> Judge:
+    from models.next_action import judge
+
+    return judge(_encode(encode, weights), None if head is None else Path(head))
+
+
+def _search(knowledge: Place | None = None, limit: int = 3, weights: Place | None = None, encode: Any = None) -> Judge:
+    from models.finder import judge
+
+    if limit < 1:
+        raise ConfigError(f"limit is {limit}; at least one article must be allowed")
+    return judge(_encode(encode, weights), Path(KNOWLEDGE if knowledge is None else knowledge), limit)
+
+
+def _transcribe(kind: str = "pocketsphinx", weights: Place | None = None) -> Judge:
+    from models.given import recogniser
+
+    return recogniser(kind, weights)
+
+
+_MAKERS: Final[dict[str, Callable[..., Judge]]] = {
+    "topic": _topic,
+    "sentiment": _sentiment,
+    "satisfaction": _satisfaction,
+    "stress": _stress,
+    "next_action": _next_action,
+    "search": _search,
+    "transcribe": _transcribe,
+}
