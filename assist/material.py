@@ -38,13 +38,17 @@ Phrases = tuple[Annotated[str, Meta(min_length=2, max_length=80)], ...]
 
 
 class Article(Struct, frozen=True):
-    """What the agent may open. `body` is plain Markdown; its first paragraph is the answer."""
+    """What the agent may open. `body` is plain Markdown; its first paragraph is the answer.
+
+    `asked`: sentences in which a caller would ask for it; search compares with them too.
+    """
 
     id: Id
     title: Name
     topics: Annotated[tuple[str, ...], Meta(min_length=1)]
     keywords: tuple[Name, ...]
     updated: date
+    asked: tuple[Name, ...] = ()
     body: str = ""
 
 
