@@ -48,8 +48,8 @@ class Article(Struct, frozen=True):
     topics: Annotated[tuple[str, ...], Meta(min_length=1)]
     keywords: tuple[Name, ...]
     updated: date
-    asked: tuple[Name, ...] = ()
     body: str = ""
+    asked: tuple[Name, ...] = ()
 
 
 class Topic(Struct, frozen=True):
