@@ -22,7 +22,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 PHRASES: Final = Path(__file__).resolve().parent / "data" / "service_phrases.toml"
@@ -112,6 +112,43 @@ def clinc150(data: Path, part: str) -> Labelled:
     """`part`: train | val | oos_train | oos_val."""
     with gzip.open(_there(data / "clinc150" / "train_val.json.gz"), "rt", encoding="utf-8") as file:
         return [(text, label) for text, label in json.load(file)[part]]
+
+
+class Said(NamedTuple):
+    """One customer turn of multidogo; `number` counts the turns of both parties."""
+
+    domain: str
+    call: str
+    number: int
+    text: str
+    intent: str
+
+
+DOMAINS: Final = ("airline", "fastfood", "finance", "insurance", "media", "software")
+
+
+def multidogo(data: Path, part: str) -> list[Said]:
+    """Customer turns in order, call after call. `part`: train | dev. A few hundred broken rows are left out."""
+    turns: list[Said] = []
+    for domain in DOMAINS:
+        with gzip.open(_there(data / "multidogo" / domain / f"{part}.tsv.gz"), "rt", encoding="utf-8") as file:
+            for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE):
+                number = row["turnNumber"] or ""  # "4" in most files, "4.0" in finance
+                if row["intent"] and row["utterance"] and number.replace(".", "", 1).isdigit():
+                    turns.append(
+                        Said(domain, row["conversationId"], int(float(number)), row["utterance"], row["intent"])
+                    )
+    return sorted(turns, key=lambda turn: (turn.domain, turn.call, turn.number))
+
+
+def emotions(data: Path, part: str) -> list[tuple[str, tuple[int, ...], str]]:
+    """GoEmotions with its 28 labels (27 and neutral, numbered as published) and the group where it has exactly one."""
+    groups = dict(goemotions(data, part))
+    rows: list[tuple[str, tuple[int, ...], str]] = []
+    for line in _there(data / "goemotions" / "original" / f"{part}.tsv").read_text("utf-8").splitlines():
+        text, named, _ = line.split("\t")
+        rows.append((text, tuple(int(number) for number in named.split(",")), groups.get(text, "")))
+    return rows
 
 
 VADER_SHA256: Final = "5d97c37f3ef6e24eef331122e055dbedafeb6a56abfce0608b326701116ea49a"
