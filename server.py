@@ -22,14 +22,18 @@ import gc
 import logging
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import uvicorn
 from fastapi import FastAPI
+from numpy.typing import NDArray
 
 from assist.analyse import Analyser
+from assist.audio import Samples
 from assist.call import Parts
 from assist.config import Settings, load
 from assist.errors import AssistError, ConfigError, ModelMissing
@@ -84,25 +88,61 @@ def recogniser(settings: Settings, notices: list[str]) -> Recogniser:
     return pocketsphinx.load(workers=choice.workers)
 
 
-def judgements(settings: Settings, knowledge: Knowledge, encode: Encoder, notices: list[str]) -> dict[str, Analyser]:
+def encoding(notices: list[str]) -> Encoder | None:
+    """The sentence encoder; None, and a notice, where its files are missing or damaged."""
+    from models import encoder
+
+    try:
+        return encoder.load()
+    except ModelMissing as error:
+        notices.append(f"No {', '.join(NEED_ENCODER)} and no articles: {error}")
+        log.error("what reads sentences is left out: %s", error)
+        return None
+
+
+def second_opinion(notices: list[str]) -> Callable[[Samples], float]:
+    """Silero at the end of speech. Without it nobody vouches for an early end: finals wait for the longer silence."""
+    from models import silero
+
+    try:
+        return silero.load()
+    except ModelMissing as error:
+        notices.append(f"Finals come late, after the longer silence: {error}")
+        log.error("the second opinion on ends of speech is left out: %s", error)
+        return lambda _: 1.0
+
+
+NEED_ENCODER = ("sentiment", "topic")
+
+
+def judgements(
+    settings: Settings, knowledge: Knowledge, encode: Encoder | None, notices: list[str]
+) -> dict[str, Analyser]:
     """The analysers asked for. One whose model is missing is left out, and /readyz says so."""
     from models import sentiment, stress, topic
 
-    registry: dict[str, Callable[[], Analyser]] = {
-        "sentiment": lambda: sentiment.load(encode),
-        "stress": lambda: stress.load(parties=settings.mind.stress_parties),
-        "topic": lambda: topic.load(encode, tuple(knowledge.topics.values())),
+    registry: dict[str, Callable[[Encoder], Analyser]] = {
+        "sentiment": sentiment.load,
+        "stress": lambda _: stress.load(parties=settings.mind.stress_parties),
+        "topic": lambda encode: topic.load(encode, tuple(knowledge.topics.values())),
     }
     found: dict[str, Analyser] = {}
     for name in settings.mind.analysers:
         if name not in registry:
             raise ConfigError(f"mind.analysers: unknown analyser {name!r}: {', '.join(registry)}")
+        if encode is None and name in NEED_ENCODER:
+            continue  # said already, once for all
         try:
-            found[name] = registry[name]()
+            found[name] = registry[name](encode or _unread)
         except ModelMissing as error:
             notices.append(f"No {name}: {error}")
             log.error("%s is left out: %s", name, error)
     return found
+
+
+def _unread(texts: Sequence[str]) -> NDArray[np.float32]:
+    """Stands where an encoder is missing and is asked by nobody."""
+    raise ModelMissing(f"no sentence encoder for {len(texts)} texts")
 
 
 def _claim(data_dir: Path) -> None:
@@ -120,7 +160,7 @@ def _claim(data_dir: Path) -> None:
 
 def prepare(settings: Settings) -> tuple[House, Parts]:
     """Everything that is slow or may fail, before the door opens. Raises AssistError."""
-    from models import encoder, silero, webrtc
+    from models import webrtc
 
     knowledge = Knowledge.load(settings.mind.knowledge_base)
     data_dir = Path(settings.server.data_dir)
@@ -130,9 +170,9 @@ def prepare(settings: Settings) -> tuple[House, Parts]:
     listens = recogniser(settings, house.notices)
     listens.warm()
     log.info("recogniser: %s%s", listens.name, " (rough text)" if listens.rough else "")
-    encode = encoder.load()
-    speech_left = silero.load()
-    search = Search(knowledge, encode)
+    encode = encoding(house.notices)
+    speech_left = second_opinion(house.notices)
+    search = Search(knowledge, encode) if encode else Search(replace(knowledge, articles={}), _unread)
     parts = Parts(
         hub=house.hub,
         gate=Gate(listens, partials=settings.recogniser.partials),

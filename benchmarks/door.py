@@ -67,8 +67,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def start(data_dir: Path, settings: Mapping[str, str] | None = None, port: int = 0) -> Door:
-    """Start `server.py` with `ASSIST_*` settings and wait until it is ready. Raises RuntimeError with its log."""
+def start(data_dir: Path, settings: Mapping[str, str] | None = None, port: int = 0, root: Path = ROOT) -> Door:
+    """Start the `server.py` in `root` with `ASSIST_*` settings and wait until it is ready.
+
+    Raises RuntimeError with its log.
+    """
     port = port or free_port()
     data_dir.mkdir(parents=True, exist_ok=True)
     log = data_dir / "server.log"
@@ -76,7 +79,7 @@ def start(data_dir: Path, settings: Mapping[str, str] | None = None, port: int =
     kept = {k: v for k, v in os.environ.items() if not k.startswith("ASSIST_")}
     with log.open("ab") as out:
         process = subprocess.Popen(
-            [sys.executable, str(ROOT / "server.py")], cwd=ROOT, env={**kept, **ours}, stdout=out, stderr=out
+            [sys.executable, str(root / "server.py")], cwd=root, env={**kept, **ours}, stdout=out, stderr=out
         )
     door = Door(process, port, log)
     deadline = time.monotonic() + START_S

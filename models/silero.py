@@ -5,6 +5,7 @@ It knows no call and no segmenter, and it keeps nothing between calls: each brin
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 from assist.audio import RATE_HZ, Samples
 from assist.errors import ModelMissing
 
+SHA256: Final = "4cbf549b8326f60f80f2536d9eefeb450a9abe83365a098031c89719f1be17d2"
 CHUNK: Final = 512  # samples the model judges at once: 32 ms
 CONTEXT: Final = 64  # samples of the chunk before that it looks back at
 JUDGED: Final = 8  # last chunks whose maximum is the answer: 256 ms
@@ -25,7 +27,7 @@ def load() -> Callable[[Samples], float]:
 
     The answer is the highest of the last 256 ms; what comes before warms up the model's memory (half a second is
     enough). In clean synthetic speech it falls below 0.5 some 300 ms after the last sound. Thread-safe, stateless,
-    one thread. Raises ModelMissing where onnxruntime or the file is not there.
+    one thread. Raises ModelMissing where onnxruntime or the file is not there, or the file is damaged.
     """
     try:
         import onnxruntime
@@ -34,12 +36,17 @@ def load() -> Callable[[Samples], float]:
     package = find_spec("faster_whisper")
     home = Path(package.origin).parent if package and package.origin else Path()
     path = home / "assets" / "silero_vad_v6.onnx"
-    if not path.is_file():
-        raise ModelMissing("silero_vad_v6.onnx is not in the installed faster-whisper: install faster-whisper==1.2.1")
+    mend = "install it anew: pip install --force-reinstall --no-deps faster-whisper==1.2.1"
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise ModelMissing(f"silero_vad_v6.onnx is not in the installed faster-whisper: {mend}") from error
+    if hashlib.sha256(raw).hexdigest() != SHA256:
+        raise ModelMissing(f"{path} is damaged or another version ({len(raw)} bytes): {mend}")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.enable_cpu_mem_arena = False  # the inputs are tiny and the arena would never be given back
-    session = onnxruntime.InferenceSession(str(path), sess_options=options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(raw, sess_options=options, providers=["CPUExecutionProvider"])
     blank = np.zeros((1, 1, 128), dtype=np.float32)
 
     def still_speaking(samples: Samples) -> float:
