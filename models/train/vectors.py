@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.encoder import Encoder
 
+def encoded(
+    encode: Callable[[Sequence[str]], NDArray[np.float32]], texts: Sequence[str], name: str | None = None
+) -> NDArray[np.float32]:
+    """What `encode` reads of `texts`, float32, shape (n, 384).
 
-def encoded(encode: Encoder, texts: Sequence[str]) -> NDArray[np.float32]:
-    """Vectors of `texts`, float32, shape (n, 384)."""
-    digest = hashlib.sha256("\0".join([encode.name, *texts]).encode("utf-8", "replace")).hexdigest()[:16]
+    `name` says which reading of which encoder it is; without one it is the encoder's own name, for its vectors.
+    """
+    known_as = name or str(encode.name)  # type: ignore[attr-defined]
+    digest = hashlib.sha256("\0".join([known_as, *texts]).encode("utf-8", "replace")).hexdigest()[:16]
     file = Path(tempfile.gettempdir()) / f"assist-vectors-{digest}.npy"
     if not file.exists():
         np.save(file, encode(texts))
