@@ -51,6 +51,12 @@ def worse(figures: Mapping[str, Figure], kept: Mapping[str, Kept], task: str) ->
     return lines
 
 
+def complaint(figures: Mapping[str, Figure], kept: Mapping[str, Kept], task: str) -> str:
+    """What `worse` found and what to do about it; empty where nothing is worse."""
+    lines = worse(figures, kept, task)
+    return "\n".join([*lines, f"where that is meant, store it with: {COMMAND} {task}"]) if lines else ""
+
+
 def read(file: Path = FILE) -> dict[str, Kept]:
     """Key to stored figure; nothing where the file is not there yet."""
     if not file.exists():
