@@ -123,7 +123,7 @@ def judgements(
 
     registry: dict[str, Callable[[Encoder], Analyser]] = {
         "sentiment": sentiment.load,
-        "stress": lambda _: stress.load(parties=settings.mind.stress_parties),
+        "stress": lambda _: stress.load(settings.mind.stress_parties, settings.mind.stress_reason),
         "topic": lambda encode: topic.load(encode, tuple(knowledge.topics.values())),
     }
     found: dict[str, Analyser] = {}

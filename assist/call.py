@@ -368,7 +368,7 @@ class Call:
             latency = self._latency(side, utterance, job)
             self._publish(Transcribed(transcript), latency)
             if transcript.text:
-                self._mind.hear(Heard(utterance, transcript), latency)
+                self._mind.hear(Heard(utterance, transcript, utterance.party not in self.opened.mixed), latency)
         self._mind.finish()
 
     async def _transcript(self, utterance: Utterance, job: Job) -> Transcript | None:

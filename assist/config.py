@@ -74,11 +74,14 @@ class RecogniserChoice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Mind(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is judged. `stress_parties`: customer only, by default; see the stress card before adding anybody."""
+    """What is judged. `stress_parties`: customer only, by default; the agent only with a `stress_reason` (which is
+    logged): see the stress card before adding anybody.
+    """
 
     knowledge_base: str = "knowledge_base"
     analysers: tuple[str, ...] = ("sentiment", "stress", "topic")
     stress_parties: tuple[Literal["agent", "customer"], ...] = ("customer",)
+    stress_reason: str = ""
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

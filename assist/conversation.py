@@ -104,10 +104,15 @@ class Flag(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """An utterance with its transcript; audio lives no further than this."""
+    """An utterance with its transcript; audio lives no further than this.
+
+    `alone`: its channel is known to carry this party's voice and no other. Where it is not, nothing may be inferred
+    from the sound: it might be the voice of somebody whose voice must not be judged.
+    """
 
     utterance: Utterance
     transcript: Transcript
+    alone: bool = True
 
 
 @dataclass(frozen=True, slots=True)

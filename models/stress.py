@@ -1,113 +1,81 @@
 """How tense the customer's voice sounds against their own first speech: calm, tense or "none".
 
-It knows no words. It is an estimate of arousal in the voice, never a diagnosis, and is heard on the customer's
+It knows no words. It is an estimate of arousal in the voice, never a diagnosis, and is heard on the customer's own
 channel only unless a deployment says otherwise (see `load`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import Final
+import hashlib
+import itertools
+import logging
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from assist.audio import RATE_HZ, Party, Samples
 from assist.conversation import Conversation, Evidence, Finding, Heard
+from assist.errors import ConfigError
+from models import voice
 
-Floats = NDArray[np.floating]
+log = logging.getLogger("assist.stress")
 
-NAME: Final = "stress 1"
+NAME: Final = "stress 2"
 CUSTOMER: Final[tuple[Party, ...]] = ("customer",)
-HZ: Final = RATE_HZ // 2  # telephone speech holds nothing above 4 kHz
-FRAME: Final = HZ * 40 // 1000
-HOP_MS: Final = 20
-HOP: Final = HZ * HOP_MS // 1000
-TRANSFORM: Final = 1024
-LOWEST_HZ: Final = 70
-HIGHEST_HZ: Final = 500
-PERIODIC: Final = 0.4
-OCTAVE_COST: Final = 0.03  # of a longer lag, per octave
-LEAP_COST: Final = 0.15  # of a pitch away from the utterance's usual one, per octave
-MAX_SECONDS: Final = 20  # the last ones of a longer utterance: work stays bounded
 
-BASELINE_MS: Final = 4_000  # voiced speech of the same person before anything is said about them
-BASELINE_FULL_MS: Final = 10_000  # after this much the baseline no longer moves
-LEAST_VOICED_MS: Final = 300
-SURE_MS: Final = 400  # an utterance with this much voiced speech counts half
+# Feature: (how far it wanders from utterance to utterance of one calm speaker, weight). Nothing is fitted: no corpus
+# with stress labels here may be shipped. Which features, their direction and rough size follow the literature.
+# - Pitch and high-frequency energy against the speaker's own neutral speech, weighing alike, rate arousal across
+#   corpora without training (Bone, Lee & Narayanan, IEEE Trans. Affective Computing 5, 2014). Their third, loudness, is
+#   left out: a telephone's gain is nobody's mood.
+# - The floor of the pitch instead of its middle: in fear it rises as a whole, in joy it swings (Juslin & Laukka,
+#   Psychological Bulletin 129, 2003: little and much variability of pitch).
+# - Spectral balance at higher frequencies tells valence and control as well as arousal (Goudbeek & Scherer, J. Acoust.
+#   Soc. Am. 128, 2010); faster speech and irregular pitch go with anger and fear (Juslin & Laukka).
+FEATURES: Final = {
+    "floor_st": (3.0, 1.5),
+    "bright_db": (4.0, 1.2),
+    "peaks_db": (5.0, 0.6),
+    "jitter_st": (0.03, 0.45),
+    "rate_hz": (1.0, 0.3),
+}
+Z_LIMIT: Final = 3.0  # no feature decides alone, however wrong its measurement
+BIAS: Final = -2.0  # one turn in eight is tense where the voice says nothing
 TENSE: Final = 0.5
 
-# Feature: (what one unit of z is, weight). Hand-set from what the literature on vocal arousal agrees on (pitch
-# first, then high-frequency energy and loudness, then pitch range and rate: Scherer 2003; Juslin & Laukka 2003;
-# Eyben et al. 2016, "GeMAPS"). Nothing is fitted: no corpus with stress labels here may be shipped.
-FEATURES: Final = {
-    "f0_st": (3.0, 1.0),
-    "tilt_db": (4.0, 0.6),
-    "energy_db": (5.0, 0.6),
-    "range_st": (3.0, 0.3),
-    "rate_hz": (1.0, 0.2),
-}
-BIAS: Final = -1.5
-Z_LIMIT: Final = 3.0
+BASELINE_MS: Final = 3_000  # voiced speech of the same person before anything is said about them
+BASELINE_FULL_MS: Final = 10_000  # after this much the baseline no longer moves
+SURE_MS: Final = 400  # so much voiced speech counts half
+SURE_BASELINE_MS: Final = 1_000  # so does a baseline of this length
+SURE_SNR_DB: Final = 12.0
+LEAST_SNR_DB: Final = 5.0
+MOST_CLIPPED: Final = 0.1
+MOST_STEADY: Final = 0.32  # the steadiest of a thousand stretches of speech had 0.21, a synthetic voice 0.29
+MOST_ALIKE: Final = 0.97
+LEAST_SWING_DB: Final = 1.2
 
-
-def features(samples: Samples) -> dict[str, float]:
-    """What the voice in `samples` (int16, shape (n,), 16 kHz) is like; {"voiced_ms": 0.0} where none is found.
-
-    f0_hz: median pitch; f0_st: the same in semitones above 55 Hz; range_st: 10th to 90th percentile of pitch;
-    jitter_st: median step of pitch between neighbouring frames; energy_db: level of voiced frames, dB below
-    full scale; tilt_db: 1-3.4 kHz against 0.1-1 kHz; rate_hz: loudness peaks (roughly syllables) per second;
-    voiced_share: of all frames; voiced_ms: how much of the sound was voiced.
-
-    Pitch is the peak of the autocorrelation of Hann-windowed 40 ms frames divided by the window's own
-    (Boersma 1993).
-    """
-    sound = samples[-MAX_SECONDS * RATE_HZ :].astype(np.float32) / np.float32(32768)
-    sound = sound[: len(sound) // 2 * 2].reshape(-1, 2).mean(axis=1)
-    if len(sound) < FRAME:
-        return {"voiced_ms": 0.0}
-    frames = np.lib.stride_tricks.sliding_window_view(sound, FRAME)[::HOP]
-    frames = (frames - frames.mean(axis=1, keepdims=True)) * _WINDOW
-    spectrum = np.fft.rfft(frames, TRANSFORM, axis=1)
-    power = spectrum.real**2 + spectrum.imag**2
-    level = power.sum(axis=1) / (TRANSFORM * (_WINDOW**2).sum()) * 2
-    pitch_hz, periodicity = _pitch(power)
-    loud = level > max(float(np.percentile(level, 95)) * 10 ** (-25 / 10), 1e-7)
-    voiced = loud & (periodicity > PERIODIC)
-    count = int(voiced.sum())
-    if count * HOP_MS < LEAST_VOICED_MS:
-        return {"voiced_ms": float(count * HOP_MS)}
-    pitch_st = 12 * np.log2(_steadied(pitch_hz[voiced]) / 55.0)
-    low, middle, high = np.percentile(pitch_st, (10, 50, 90))
-    together = np.diff(np.flatnonzero(voiced)) == 1
-    steps = np.abs(np.diff(pitch_st))[together]
-    mean_power = power[voiced].mean(axis=0)
-    tilt = mean_power[_HIGH_BAND].sum() / max(mean_power[_LOW_BAND].sum(), 1e-12)
-    found = {
-        "f0_hz": 55.0 * 2 ** (middle / 12),
-        "f0_st": middle,
-        "range_st": high - low,
-        "jitter_st": np.median(steps) if len(steps) else 0.0,
-        "energy_db": 10 * np.log10(level[voiced].mean()),
-        "tilt_db": 10 * np.log10(max(tilt, 1e-6)),
-        "rate_hz": _peaks(level, voiced) / (_span(voiced) * HOP_MS / 1000),
-        "voiced_share": count / len(voiced),
-        "voiced_ms": count * HOP_MS,
-    }
-    return {name: round(float(value), 3) for name, value in found.items()}
+DRIFT: Final = 0.1  # a change of score within this is no change
+ALARM: Final = 0.4  # what must have added up beyond it
 
 
 class StressAnalyser:
-    """One finding per utterance of the parties it may hear, nothing for others (their sound is not looked at).
+    """One finding per utterance of the parties it may hear; nothing for others, whose sound is not looked at.
 
-    `detail` holds the features of this utterance; later turns read their baseline from there. "none" while the
-    speaker's own first speech is under 4 s voiced, or this utterance under 0.3 s. Else `score`, 0..1, is
+    Nothing either where `heard.alone` is False: the channel may carry somebody else's voice. `score`, 0..1, is
 
-        1 / (1 + exp(1.5 - v / (v + 400) * sum_f w_f * clip((x_f - b_f) / u_f, -3, 3)))
+        1 / (1 + exp(2 - c * sum_f w_f * clip((x_f - b_f) / u_f, -3, 3)))
 
-    with v the voiced ms, x the features, b the voiced-weighted mean of the speaker's first 4 to 10 s of voiced
-    speech, and w, u the constants in `FEATURES`; "tense" from 0.5. A gain that stays the same over the call
-    cancels out.
+    with x the features, b the voiced-weighted medians of the speaker's first 3 to 10 s of voiced speech, w and u the
+    constants in `FEATURES`, and c the confidence, 0..1: v / (v + 400) of the utterance's voiced ms v, times
+    b / (b + 1000) of the baseline's, times the share that noise leaves. "tense" from 0.5.
+
+    `detail`: the features (later turns read their baseline from there), "confidence", "because.<feature>": what that
+    feature added to the log-odds, and, where the score has turned, "change": 1 or -1 with "change_ms", when that
+    began. Label "none" (score 0) comes with "abstained.<reason>": 1: `short` (under 0.3 s voiced), `noise` (voice less
+    than 5 dB above it), `clipped` (a tenth of the samples), `still` (tones, music, machines), `baseline` (none yet).
     """
 
     def __init__(self, parties: Collection[Party]) -> None:
@@ -115,126 +83,177 @@ class StressAnalyser:
 
     def __call__(self, heard: Heard, so_far: Conversation) -> Sequence[Finding]:
         utterance = heard.utterance
-        if utterance.party not in self._parties:
+        if utterance.party not in self._parties or not heard.alone:
             return ()
         evidence = Evidence(utterance=utterance.id, start_ms=utterance.start_ms, end_ms=utterance.end_ms, source=NAME)
         found = features(utterance.samples)
-        first = baseline(so_far, utterance.party)
-        if first is None or "f0_st" not in found:
-            return (Finding("stress", "none", 0.0, evidence, found),)
-        score = round(tension(found, first), 4)
-        return (Finding("stress", "tense" if score >= TENSE else "calm", score, evidence, found),)
+        finding = judged(found, baseline(so_far, utterance.party), evidence)
+        if finding.label == "none":
+            return (finding,)
+        before = [
+            (turn.transcript.start_ms, said.score)
+            for turn in so_far.by(utterance.party)
+            if (said := turn.finding("stress")) is not None and said.label != "none"
+        ]
+        turned = turn_of([score for _, score in before] + [finding.score])
+        if turned is not None:
+            began, sign = turned
+            starts = [start_ms for start_ms, _ in before] + [utterance.start_ms]
+            finding.detail.update(change=float(sign), change_ms=float(starts[began]))
+        return (finding,)
 
 
-def load(parties: Collection[Party] = CUSTOMER) -> StressAnalyser:
-    """The analyser for `parties`.
+def load(parties: Collection[Party] = CUSTOMER, reason: str = "") -> StressAnalyser:
+    """The analyser for `parties`. Raises ConfigError for anybody but the customer without a `reason`.
 
     Inferring the emotions of people at work from their voice is prohibited in the EU (Regulation (EU) 2024/1689,
     article 5(1)(f)), so the agent is not heard unless a deployment outside that rule adds them with a recorded
-    reason; doing so for customers calls for telling them (article 50(3)).
+    reason; doing so for customers calls for telling them (article 50(3)). Prompts have no moods.
     """
+    others = sorted(set(parties) - set(CUSTOMER))
+    if set(others) - {"agent"}:
+        raise ConfigError(f"stress is judged of people, not of {', '.join(map(repr, others))}")
+    if others and not reason.strip():
+        raise ConfigError("stress of the agent's voice: give the reason as mind.stress_reason (see the stress card)")
+    if others:
+        log.warning("the agent's voice is judged for stress; the reason given: %s", reason)
     return StressAnalyser(parties)
 
 
+Judge = Callable[..., Finding]
+
+
+def judge() -> Judge:
+    """A callable (samples, rate_hz, baseline=None) -> Finding for one stretch of one person's voice.
+
+    `samples`: int16, or floats in -1..1, shape (n,), `rate_hz` 8000 or more; `baseline`: the same of the same person
+    while calm, one stretch or a sequence of them. Several channels at once count as mixed and are not judged
+    ("abstained.mixed"); nor is what no rate explains ("abstained.rate"). Never raises for what it is given to hear.
+    """
+    known: dict[bytes, dict[str, float]] = {}
+
+    def remembered(samples: Any, rate_hz: int) -> dict[str, float]:
+        sound = np.ascontiguousarray(samples)
+        key = hashlib.blake2b(sound.tobytes(), salt=str(rate_hz).encode()[:16]).digest()
+        if key not in known:
+            if len(known) >= 256:
+                known.clear()
+            known[key] = features(sound, rate_hz)
+        return known[key]
+
+    def judge_one(samples: Any, rate_hz: int, baseline: Any = None) -> Finding:
+        found = features(samples, rate_hz)
+        if isinstance(baseline, np.ndarray) and baseline.ndim == 1:
+            baseline = [baseline]
+        first = typical([remembered(each, rate_hz) for each in (() if baseline is None else baseline)])
+        length_ms = 1000 * np.shape(samples)[0] / rate_hz if np.ndim(samples) and rate_hz > 0 else 0
+        return judged(found, first, Evidence(end_ms=round(length_ms), source=NAME))
+
+    return judge_one
+
+
+def features(samples: Samples | NDArray[Any], rate_hz: int = RATE_HZ) -> dict[str, float]:
+    """`voice.features` of the sound and "clipped", or {"voiced_ms": 0} with the reason why there are none."""
+    sound = np.asarray(samples)
+    if sound.ndim == 2 and 1 in sound.shape:
+        sound = sound.reshape(-1)
+    if sound.ndim > 1:
+        return {"voiced_ms": 0.0, "abstained.mixed": 1.0}
+    if not voice.HZ <= rate_hz <= 384_000 or sound.dtype.kind not in "iuf":
+        return {"voiced_ms": 0.0, "abstained.rate": 1.0}
+    heard = voice.track(voice.narrow(sound, rate_hz))
+    if heard is None:
+        return {"voiced_ms": 0.0, "abstained.short": 1.0}
+    found = voice.features(heard) | {"clipped": round(voice.clipped(sound), 3)}
+    reason = _unfit(found)
+    # Features of what is not clearly a voice would be taken for the speaker's own by later turns.
+    return {k: v for k, v in found.items() if k not in FEATURES} | {f"abstained.{reason}": 1.0} if reason else found
+
+
+def _unfit(found: Mapping[str, float]) -> str:
+    """Why these features are not to be judged, or nothing."""
+    if "floor_st" not in found:
+        return "short"
+    if found["steady"] > MOST_STEADY or found["alike"] > MOST_ALIKE or found["swing_db"] < LEAST_SWING_DB:
+        return "still"
+    if found["clipped"] > MOST_CLIPPED:
+        return "clipped"
+    return "noise" if found["snr_db"] < LEAST_SNR_DB else ""
+
+
+def judged(found: dict[str, float], first: Mapping[str, float] | None, evidence: Evidence) -> Finding:
+    """The finding for features `found` against the baseline `first`; see `StressAnalyser`."""
+    if any(name.startswith("abstained.") for name in found):
+        return Finding("stress", "none", 0.0, evidence, found)
+    if first is None:
+        return Finding("stress", "none", 0.0, evidence, found | {"abstained.baseline": 1.0})
+    confidence = found["voiced_ms"] / (found["voiced_ms"] + SURE_MS)
+    confidence *= first["voiced_ms"] / (first["voiced_ms"] + SURE_BASELINE_MS)
+    confidence *= min(1.0, found["snr_db"] / SURE_SNR_DB)
+    detail = found | {"confidence": round(confidence, 3)}
+    odds = BIAS
+    for name, (unit, weight) in FEATURES.items():
+        z = min(Z_LIMIT, max(-Z_LIMIT, (found[name] - first[name]) / unit))
+        detail[f"because.{name}"] = round(confidence * weight * z, 3)
+        odds += confidence * weight * z
+    score = round(1 / (1 + math.exp(-odds)), 4)
+    return Finding("stress", "tense" if score >= TENSE else "calm", score, evidence, detail)
+
+
 def baseline(so_far: Conversation, party: Party) -> dict[str, float] | None:
-    """Voiced-weighted means of the party's first speech, or None under `BASELINE_MS` of it."""
-    sums = dict.fromkeys(FEATURES, 0.0)
+    """What `typical` makes of the party's first 10 s of voiced speech; None under `BASELINE_MS` of it."""
+    turns: list[dict[str, float]] = []
     voiced_ms = 0.0
     for turn in so_far.by(party):
         finding = turn.finding("stress")
-        if finding is None or any(name not in finding.detail for name in FEATURES):
-            continue
-        weight = finding.detail["voiced_ms"]
-        voiced_ms += weight
-        for name in FEATURES:
-            sums[name] += weight * finding.detail[name]
-        if voiced_ms >= BASELINE_FULL_MS:
-            break
-    return {name: total / voiced_ms for name, total in sums.items()} if voiced_ms >= BASELINE_MS else None
+        if finding is not None and all(name in finding.detail for name in FEATURES):
+            turns.append(finding.detail)
+            voiced_ms += finding.detail["voiced_ms"]
+            if voiced_ms >= BASELINE_FULL_MS:
+                break
+    return typical(turns)
 
 
-def tension(found: dict[str, float], first: dict[str, float]) -> float:
-    """The score of `StressAnalyser` for features `found` against the baseline `first`."""
-    total = 0.0
-    for name, (unit, weight) in FEATURES.items():
-        total += weight * float(np.clip((found[name] - first[name]) / unit, -Z_LIMIT, Z_LIMIT))
-    sure = found["voiced_ms"] / (found["voiced_ms"] + SURE_MS)
-    return float(1 / (1 + np.exp(-(BIAS + sure * total))))
+def typical(sounds: Sequence[Mapping[str, float]]) -> dict[str, float] | None:
+    """Voiced-weighted medians of the features of `sounds`, or None under `BASELINE_MS` of voiced speech."""
+    usable = [each for each in sounds if all(name in each for name in FEATURES)]
+    voiced_ms = np.array([each["voiced_ms"] for each in usable])
+    if voiced_ms.sum() < BASELINE_MS:
+        return None
+    return {name: _median(np.array([each[name] for each in usable]), voiced_ms) for name in FEATURES} | {
+        "voiced_ms": float(voiced_ms.sum())
+    }
 
 
-_NEIGHBOURS: Final = np.array([1, 2, 3, 2, 1], dtype=np.float32) / 9
-_WINDOW: Final = np.hanning(FRAME).astype(np.float32)
-_BINS_HZ: Final = np.fft.rfftfreq(TRANSFORM, 1 / HZ)
-_LOW_BAND: Final = (_BINS_HZ >= 100) & (_BINS_HZ < 1000)
-_HIGH_BAND: Final = (_BINS_HZ >= 1000) & (_BINS_HZ < 3400)
-_PITCH_BAND: Final = (_BINS_HZ >= 60) & (_BINS_HZ < 1500)
-_SHORTEST: Final = HZ // HIGHEST_HZ
-_LONGEST: Final = HZ // LOWEST_HZ
+def _median(values: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
+    """Weighted median, straight between the middles of neighbouring weights, so that two values give their mean."""
+    order = np.argsort(values)
+    middles = np.cumsum(weights[order]) - weights[order] / 2
+    return float(np.interp(weights.sum() / 2, middles, values[order]))
 
 
-def _window_correlation() -> Floats:
-    # The window as the pitch band leaves it: dividing by it undoes the taper's pull towards short lags.
-    spectrum = np.abs(np.fft.rfft(_WINDOW, TRANSFORM)) ** 2
-    correlation = np.fft.irfft(spectrum)[: _LONGEST + 2]
-    whole: Floats = correlation / correlation[0]
-    return whole
+def turn_of(scores: Sequence[float]) -> tuple[int, int] | None:
+    """Where the last of `scores` shows that they have turned: (index at which that began, 1 up or -1 down), or None.
 
-
-_WINDOW_CORRELATION: Final = _window_correlation()
-
-
-def _pitch(power: Floats) -> tuple[Floats, Floats]:
-    """Pitch in Hz and periodicity 0..1 of each frame, from power spectra of shape (n, bins)."""
-    correlation = np.fft.irfft(power * _PITCH_BAND, axis=1)[:, : _LONGEST + 2]
-    correlation = correlation / np.maximum(correlation[:, :1], 1e-12) / _WINDOW_CORRELATION
-    # The telephone takes the fundamental away, so single frames slip by octaves. Pitch moves slowly: neighbours
-    # vote. Of nearly equal peaks the shorter lag is the pitch, the longer ones its multiples.
-    padded = np.pad(correlation, ((2, 2), (0, 0)), mode="edge")
-    count = len(power)
-    voted = sum(share * padded[k : k + count] for k, share in enumerate(_NEIGHBOURS))
-    lags = np.arange(_SHORTEST, _LONGEST + 1)
-    wanted = voted[:, lags] - OCTAVE_COST * np.log2(lags / _SHORTEST)
-    # A second look prefers what is near the utterance's own pitch, as far as nearly equal peaks leave a choice.
-    clear = wanted.max(axis=1) > PERIODIC
-    if clear.any():
-        usual = np.median(lags[wanted[clear].argmax(axis=1)])
-        wanted = wanted - LEAP_COST * np.abs(np.log2(lags / usual))
-    peak = wanted.argmax(axis=1) + _SHORTEST
-    rows = np.arange(count)
-    left, top, right = voted[rows, peak - 1], voted[rows, peak], voted[rows, peak + 1]
-    bend = left - 2 * top + right
-    shift = np.where(np.abs(bend) > 1e-9, 0.5 * (left - right) / np.where(np.abs(bend) > 1e-9, bend, 1.0), 0.0)
-    # A peak at the edge of the range is the slope of something else.
-    inside = (top >= left) & (top >= right)
-    return HZ / (peak + np.clip(shift, -0.5, 0.5)), np.where(inside, top, 0.0)
-
-
-def _steadied(pitch_hz: Floats) -> Floats:
-    """Median over five frames: octave slips are short."""
-    padded = np.pad(pitch_hz, 2, mode="edge")
-    steady: Floats = np.median(np.lib.stride_tricks.sliding_window_view(padded, 5), axis=1)
-    return steady
-
-
-def _span(voiced: NDArray[np.bool_]) -> int:
-    where = np.flatnonzero(voiced)
-    return int(where[-1] - where[0]) + 1
-
-
-def _peaks(level: Floats, voiced: NDArray[np.bool_]) -> int:
-    """Loudness peaks in voiced frames that stand 3 dB above the dip before them."""
-    curve = np.convolve(10 * np.log10(level + 1e-9), np.ones(3) / 3, mode="same")
-    count = 0
-    dip = peak = float(curve[0])
-    rising = False
-    for now, speaks in zip(curve.tolist(), voiced.tolist(), strict=True):
-        if rising:
-            peak = max(peak, now)
-            if now < peak - 3:
-                rising, dip = False, now
+    Two-sided cumulative sums (E. S. Page, Biometrika 41, 1954) of the steps away from the mean since the last turn,
+    less 0.1 each; beyond 0.4 they alarm and start anew from there.
+    """
+    found = None
+    began = {1: 0, -1: 0}
+    sums = {1: 0.0, -1: 0.0}
+    level, count = 0.0, 0
+    for at, score in enumerate(scores):
+        found = None
+        for sign in (1, -1) if count else ():
+            if sums[sign] <= 0:
+                began[sign] = at
+            sums[sign] = max(0.0, sums[sign] + sign * (score - level) - DRIFT)
+            if sums[sign] > ALARM:
+                found = (began[sign], sign)
+        if found is None:
+            level, count = (level * count + score) / (count + 1), count + 1
         else:
-            dip = min(dip, now)
-            if speaks and now > dip + 3:
-                rising, peak = True, now
-                count += 1
-    return count
+            since = list(itertools.islice(scores, found[0], at + 1))
+            level, count = sum(since) / len(since), len(since)
+            sums = {1: 0.0, -1: 0.0}
+    return found

@@ -18,7 +18,11 @@ from assist.events import Ledger
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The call as the platform describes it. `started_at` is the platform's word, kept as hearsay."""
+    """The call as the platform describes it. `started_at` is the platform's word, kept as hearsay.
+
+    `mixed`: parties whose channel may carry other voices too, or may be somebody else's. What they say is transcribed;
+    how they sound is not judged.
+    """
 
     call: str
     platform: str
@@ -27,6 +31,7 @@ class Opened:
     rate_hz: int
     metadata: dict[str, str] = field(default_factory=dict)
     started_at: str = ""
+    mixed: tuple[Party, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

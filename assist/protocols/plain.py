@@ -7,6 +7,10 @@
 < {"type": "ack", "seq": 17, "audio_ms": {"agent": 2000, "customer": 2000}}      what is on disk
 > {"type": "pause", "reason": "card"}    {"type": "resume"}    {"type": "bye"}
 < {"type": "ended", "reason": "bye", "ledger": {...}}                            then close 1000
+
+A hello may name channels that carry other voices too, or may: "mixed": ["customer"]. An only channel counts as mixed,
+as most recordings of one channel are, unless the hello says "mixed": []. Nobody's mood is read from a mixed channel's
+sound; its words are followed as ever.
 """
 
 from __future__ import annotations
@@ -34,6 +38,7 @@ class Hello(msgspec.Struct, frozen=True):
     rate_hz: int = 8000
     layout: Literal["interleaved", "tagged"] = "interleaved"
     started_at: str = ""
+    mixed: list[Literal["agent", "customer", "system"]] | None = None
     metadata: dict[str, str] = {}
 
 
@@ -109,13 +114,23 @@ class Plain:
         parties: tuple[Party, ...] = tuple(hello.channels)
         if not 1 <= len(parties) <= len(get_args(Party)) or len(set(parties)) != len(parties):
             raise BadEncoding("channels: one to three different ones of agent, customer, system")
+        mixed: tuple[Party, ...] = parties if hello.mixed is None and len(parties) == 1 else tuple(hello.mixed or ())
+        if not set(mixed) <= set(parties):
+            raise BadMessage("hello: mixed names a channel that is not there")
         if hello.rate_hz not in (8_000, 16_000):
             raise BadEncoding(f"{hello.rate_hz} Hz is not taken: 8000 or 16000")
         if len(hello.metadata) > 64 or any(len(k) + len(v) > 1_024 for k, v in hello.metadata.items()):
             raise BadMessage("metadata: at most 64 entries of at most 1024 characters")
         self._tagged = hello.layout == "tagged"
         self._opened = Opened(
-            call, "plain", parties, encoding_named(hello.encoding), hello.rate_hz, hello.metadata, hello.started_at[:64]
+            call,
+            "plain",
+            parties,
+            encoding_named(hello.encoding),
+            hello.rate_hz,
+            hello.metadata,
+            hello.started_at[:64],
+            mixed,
         )
         return self._opened
 

@@ -2,7 +2,7 @@
 
 Sources: twilio.com/docs/voice/media-streams/websocket-messages. Numbers come as strings or as numbers; ids may
 be missing on media; `timestamp` is never used. `inbound` is the customer unless the custom parameter
-`inbound_party` says agent.
+`inbound_party` says agent; where it says something else, roles are guessed and nobody's voice is judged.
 """
 
 from __future__ import annotations
@@ -90,7 +90,8 @@ class Twilio:
             raise BadEncoding(f"media format {media!r}: one channel at 8000 or 16000 Hz per track"[:200])
         given = start.get("customParameters")
         custom = {str(k)[:128]: str(v)[:1024] for k, v in list((given if isinstance(given, dict) else {}).items())[:64]}
-        inbound: Party = "agent" if custom.get("inbound_party") == "agent" else "customer"
+        said = custom.get("inbound_party", "customer").strip().lower()
+        inbound: Party = "agent" if said == "agent" else "customer"
         outbound: Party = "customer" if inbound == "agent" else "agent"
         self._roles = {"inbound": inbound, "outbound": outbound}
         tracks = start.get("tracks")
@@ -106,7 +107,8 @@ class Twilio:
         for key in ("accountSid", "streamSid"):
             if isinstance(start.get(key), str):
                 metadata[key] = start[key][:128]
-        self._opened = Opened(call_id(sid), "twilio", parties, encoding, rate_hz, metadata)
+        mixed: tuple[Party, ...] = () if said in parties else parties
+        self._opened = Opened(call_id(sid), "twilio", parties, encoding, rate_hz, metadata, mixed=mixed)
         return [self._opened]
 
     def _in_order(self, text: dict[str, Any]) -> list[Said]:
