@@ -34,3 +34,14 @@ bench: setup
 	$(BIN)/python -m benchmarks.hotpath
 	$(BIN)/python -m benchmarks.latency --recogniser whisper --weights weights/random-tiny
 	$(BIN)/python -m benchmarks.capacity --weights weights/random-tiny
+
+# Every shipped weight anew, from ../shared/data or DATA=folder; then `python -m benchmarks.accuracy --all` measures.
+# torch without a GPU's libraries: they are gigabytes, and two cores are enough.
+train: .train/ready
+	.train/bin/python -m models.train all $(if $(DATA),--data $(DATA))
+
+.train/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .train
+	.train/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train]' \
+		--extra-index-url https://download.pytorch.org/whl/cpu
+	touch $@
