@@ -36,12 +36,12 @@ bench: setup
 	$(BIN)/python -m benchmarks.capacity --weights weights/random-tiny
 
 # Every shipped weight anew, from ../shared/data or DATA=folder; then `python -m benchmarks.accuracy --all` measures.
-# torch without a GPU's libraries: they are gigabytes, and two cores are enough.
+# Two cores are enough; PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu in the environment saves the gigabytes
+# of a GPU's libraries that PyPI's torch brings.
 train: .train/ready
 	.train/bin/python -m models.train all $(if $(DATA),--data $(DATA))
 
 .train/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .train
-	.train/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train]' \
-		--extra-index-url https://download.pytorch.org/whl/cpu
+	.train/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train]'
 	touch $@
