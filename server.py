@@ -65,6 +65,7 @@ def recogniser(settings: Settings, notices: list[str]) -> Recogniser:
         return scripted.load(choice.script)
     if choice.kind in ("auto", "whisper"):
         from models import whisper
+        from models.keywords import Hint, keywords
 
         try:
             return whisper.load(
@@ -74,6 +75,7 @@ def recogniser(settings: Settings, notices: list[str]) -> Recogniser:
                 workers=choice.workers,
                 language=None if choice.language == "auto" else choice.language,
                 random_tokens_per_s=choice.tokens_per_s or None,
+                hint=Hint(keywords(Path(settings.mind.knowledge_base)), choice.keyword_tokens),
             )
         except ModelMissing as error:
             if choice.kind == "whisper":

@@ -29,7 +29,8 @@ class Utterance:
     """A stretch of one party's speech. `samples`: int16, shape (n,), 16 kHz mono.
 
     `start_ms`..`end_ms` are the bounds of `samples` on the call's clock; `speech_end_ms` is the end of the
-    last voiced frame, from which latency is counted. `stage` says how firm the end is.
+    last voiced frame, from which latency is counted. `stage` says how firm the end is. `call`: whose party it is, for
+    recognisers that get used to a speaker; "" where nobody said.
     """
 
     id: str
@@ -39,6 +40,7 @@ class Utterance:
     speech_end_ms: int
     samples: Samples
     stage: Literal["partial", "speculative", "final"] = "final"
+    call: str = ""
 
     def floats(self) -> NDArray[np.float32]:
         """The samples as float32 in -1..1, shape (n,)."""

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from assist.analyse import Analyser
 from assist.audio import FRAME_MS, Leg, Party, Timeline, Utterance
@@ -245,7 +245,7 @@ class Call:
 
     def _speculate(self, side: Side, utterance: Utterance) -> None:
         self._withdraw(side)
-        job = side.speculative = self.parts.gate.submit(utterance)
+        job = side.speculative = self._submit(utterance)
 
         def show(_: object) -> None:
             if side.speculative is job and not job.done.cancelled() and not job.done.exception():
@@ -254,6 +254,9 @@ class Call:
                 self._publish(Transcribed(transcript), self._latency(side, utterance, job))
 
         job.done.add_done_callback(show)
+
+    def _submit(self, utterance: Utterance) -> Job:
+        return self.parts.gate.submit(replace(utterance, call=self.opened.call))
 
     def _withdraw(self, side: Side) -> None:
         job, shown = side.speculative, side.speculative_shown
@@ -275,7 +278,7 @@ class Call:
         else:
             if job:
                 job.cancel()
-            job = self.parts.gate.submit(ended.utterance)
+            job = self._submit(ended.utterance)
         self._backlog.put_nowait((ended.utterance, job))
         side.unsettled_ms += ended.utterance.end_ms - ended.utterance.start_ms
         side.partial_at_ms = ended.utterance.end_ms + FIRST_PARTIAL_MS
@@ -289,7 +292,7 @@ class Call:
         if position < side.partial_at_ms or (utterance := segmenter.partial()) is None:
             return
         side.partial_at_ms = position + every_ms
-        job = side.partial = self.parts.gate.submit(utterance)
+        job = side.partial = self._submit(utterance)
 
         def show(_: object) -> None:
             if job.done.cancelled() or job.done.exception() or side.segmenter.utterance_id != utterance.id:

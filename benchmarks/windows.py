@@ -21,6 +21,7 @@ from assist.audio import RATE_HZ, Samples, Utterance
 from benchmarks.make_weights import ROOT, SHAPES, make
 from models import whisper
 from models.mel import log_mel
+from models.window import fitted_s
 
 TOKENS_PER_S: Final = 3.4
 WAYS: Final[dict[str, dict[str, Any]]] = {
@@ -47,7 +48,7 @@ def stages(loaded: whisper.Whisper, samples: Samples, times: int, full: bool) ->
     seconds = len(samples) / RATE_HZ
     ms = round(seconds * 1000)
     utterance = Utterance("u1", "customer", 0, ms, ms, samples)
-    window_s = 30 if full else whisper.fitted_s(seconds)
+    window_s = 30 if full else fitted_s(seconds)
     features = log_mel(samples, window_s, loaded._bands)
     encoded = loaded._encode(features)
     english = loaded._speaking("en")

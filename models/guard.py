@@ -24,7 +24,10 @@ PHRASE_TOKENS: Final = 12
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What a decoder said: text tokens and their text, mean log probability, P(no speech), and whether it was cut."""
+    """What a decoder said: text tokens and their text, mean log probability, P(no speech), and whether it was cut.
+
+    `chances`: the probability of each of `tokens`, where they were asked for.
+    """
 
     text: str
     tokens: tuple[int, ...]
@@ -32,6 +35,7 @@ class Decoded:
     no_speech: float
     capped: bool
     seconds: float
+    chances: tuple[float, ...] = ()
 
 
 class Loop(NamedTuple):

@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, Final, Literal, NamedTuple
@@ -25,20 +24,21 @@ from faster_whisper.tokenizer import _LANGUAGE_CODES, Tokenizer
 from faster_whisper.transcribe import get_suppressed_tokens
 from numpy.typing import NDArray
 
-from assist.audio import RATE_HZ, SAMPLES_PER_MS, Samples, Utterance
+from assist.audio import RATE_HZ, Samples, Utterance
 from assist.conversation import Transcript, Word
 from assist.errors import ConfigError, ModelMissing, RecogniserFailed
 from models.fetch import SOURCES, find
 from models.guard import Decoded, fault, loop
+from models.keywords import NO_HINT, Hint
 from models.mel import FRAMES_PER_S, filters, log_mel
+from models.tongue import Tongues
+from models.window import BUCKETS_S, LONGEST_S, MARGIN_S, fitted_s, pieces, placed
 
 Window = Literal["fit", "full"]
 
-BUCKETS_S: Final = (10, 15, 20, 30)
-MARGIN_S: Final = 2
-LONGEST_S: Final = BUCKETS_S[-1] - MARGIN_S
 ALIGN_MS: Final = 20  # one encoder position
 MAX_TOKENS: Final = 224  # CTranslate2 gives text half of the decoder's 448 positions
+MOST_HINT_TOKENS: Final = 150  # hint, prompt and MAX_TOKENS must fit into the decoder's 448 positions
 DOUBTED: Final = 0.1  # the most that text may claim after the guard has rejected it twice
 
 
@@ -50,6 +50,7 @@ class Options(NamedTuple):
     language: str | None
     word_times: bool
     random_tokens_per_s: float | None
+    hint: Hint
 
 
 class Heard(NamedTuple):
@@ -73,12 +74,15 @@ class Whisper:
         self._tokenizer = tokenizer
         self._options = options
         self._language = options.language if model.is_multilingual else "en"
+        self._tongues = Tongues()
         self._random_tokens_per_s = options.random_tokens_per_s
         self._bands = filters(model.n_mels)
         english = self._speaking("en")
         self._suppressed = [*get_suppressed_tokens(english, [-1])]
         if self._random_tokens_per_s is not None:
             self._suppressed.append(english.eot)
+        hint = options.hint.spent(english.encode)
+        self._before = [english.sot_prev, *hint] if hint else []
         self._open = True
 
     def transcribe(self, utterance: Utterance) -> Transcript:
@@ -86,15 +90,16 @@ class Whisper:
 
         Text that the guard rejects twice comes with a probability of at most 0.1, cut before it repeats itself; text
         over silence comes empty. A partial is not decoded again: the next one will be.
-        Words have times only with `word_times`, and never in partials. Raises RecogniserFailed.
+        Words come with their probability, and not in partials; their times are those of the stretch decoded at once
+        (at most 28 s) unless `word_times` asks for more. Raises RecogniserFailed.
         """
         if not self._open:
             raise RecogniserFailed("whisper is closed")
         parts: list[Heard] = []
         try:
-            for start, samples in _pieces(utterance.samples):
-                part = self._hear(samples, utterance.stage != "partial")
-                parts.append(part._replace(words=_placed(part.words, start, utterance)))
+            for start, samples in pieces(utterance.samples):
+                part = self._hear(samples, utterance.stage != "partial", (utterance.call, utterance.party))
+                parts.append(part._replace(words=placed(part.words, start, utterance)))
         except (RuntimeError, ValueError, MemoryError) as error:
             raise RecogniserFailed(f"whisper failed on {utterance.id}: {error}") from error
         spoken = [p for p in parts if p.decoded.text]
@@ -133,22 +138,25 @@ class Whisper:
         self._open = False
         self._model.unload_model()
 
-    def _hear(self, samples: Samples, firm: bool) -> Heard:
+    def _hear(self, samples: Samples, firm: bool, speaker: tuple[str, str] = ("", "")) -> Heard:
         seconds = len(samples) / RATE_HZ
         window_s = BUCKETS_S[-1] if self._options.window == "full" else fitted_s(seconds)
         encoded = self._encode(log_mel(samples, window_s, self._bands))
-        language = self._language or _detected(self._model.detect_language(encoded))
+        language = self._language or self._tongues.fixed(speaker)
+        if language is None:
+            chances = _chances(self._model.detect_language(encoded))
+            language = self._tongues.hear(speaker, chances, seconds, firm=firm)
         speaking = self._speaking(language)
-        decoded = self._decode(encoded, speaking, seconds)
+        decoded = self._decode(encoded, speaking, seconds, firm)
         if self._random_tokens_per_s is None and (why := fault(decoded)):
             # At 30 s already, greedy decoding would only say the same again.
             if firm and window_s < BUCKETS_S[-1]:
                 encoded = self._encode(log_mel(samples, BUCKETS_S[-1], self._bands))
-                decoded = self._decode(encoded, speaking, seconds)
+                decoded = self._decode(encoded, speaking, seconds, firm)
                 why = fault(decoded)
             if why:
                 decoded = self._doubted(decoded, why, speaking)
-        words = self._aligned(encoded, decoded, speaking) if self._options.word_times and firm else ()
+        words = self._words(encoded, decoded, speaking) if firm else ()
         return Heard(decoded, language, words)
 
     def _encode(self, features: NDArray[np.float32]) -> Any:
@@ -157,12 +165,13 @@ class Whisper:
             raise ValueError(f"a window of {features.shape[1]} frames would be mistaken for encoded input")
         return self._model.encode(ctranslate2.StorageView.from_array(np.ascontiguousarray(features[None])))
 
-    def _decode(self, encoded: Any, speaking: Tokenizer, seconds: float) -> Decoded:
+    def _decode(self, encoded: Any, speaking: Tokenizer, seconds: float, firm: bool = False) -> Decoded:
+        """Greedy text. With `firm`, the probability of each token is read off its logits."""
         if self._random_tokens_per_s is None:
             cap = min(MAX_TOKENS, math.ceil(4 + 8 * seconds))
         else:
             cap = min(MAX_TOKENS, max(1, round(self._random_tokens_per_s * seconds)))
-        prompt = [*speaking.sot_sequence, speaking.no_timestamps]
+        prompt = [*self._before, *speaking.sot_sequence, speaking.no_timestamps]
         result = self._model.generate(
             encoded,
             [prompt],
@@ -171,11 +180,14 @@ class Whisper:
             max_length=max(2 * cap, len(prompt) - 1 + cap),
             return_scores=True,
             return_no_speech_prob=True,
+            return_logits_vocab=firm,
             suppress_blank=True,
             suppress_tokens=self._suppressed,
         )[0]
         said = result.sequences_ids[0]
         tokens = tuple(token for token in said if token < speaking.eot)
+        logits = result.logits[0] if firm else ()
+        chances = tuple(_chance(row, token) for row, token in zip(logits, said, strict=False) if token < speaking.eot)
         return Decoded(
             text=speaking.decode(tokens).replace("\ufffd", "").strip(),
             tokens=tokens,
@@ -183,6 +195,7 @@ class Whisper:
             no_speech=result.no_speech_prob,
             capped=len(said) >= cap,
             seconds=seconds,
+            chances=chances,
         )
 
     def _doubted(self, decoded: Decoded, why: str, speaking: Tokenizer) -> Decoded:
@@ -191,68 +204,48 @@ class Whisper:
         around = loop(decoded.tokens)
         tokens = decoded.tokens[: around.start + around.length] if around else decoded.tokens
         text = speaking.decode(tokens).replace("\ufffd", "").strip()
-        return replace(decoded, text=text, tokens=tokens, logprob=min(decoded.logprob, math.log(DOUBTED)))
+        chances = tuple(min(chance, DOUBTED) for chance in decoded.chances[: len(tokens)])
+        logprob = min(decoded.logprob, math.log(DOUBTED))
+        return replace(decoded, text=text, tokens=tokens, logprob=logprob, chances=chances)
 
-    def _aligned(self, encoded: Any, decoded: Decoded, speaking: Tokenizer) -> tuple[Word, ...]:
-        """Words with times from the decoder's attention (dynamic time warping, as OpenAI's Whisper does it)."""
+    def _words(self, encoded: Any, decoded: Decoded, speaking: Tokenizer) -> tuple[Word, ...]:
+        """Words of a stretch, each with the mean probability of its tokens, as OpenAI's Whisper has it."""
         if not decoded.tokens:
             return ()
+        end_ms = round(decoded.seconds * 1000)
+        began = self._began(encoded, decoded, speaking) if self._options.word_times else None
+        texts, groups = speaking.split_to_word_tokens([*decoded.tokens, speaking.eot])
+        words, at = [], 0
+        for text, group in zip(texts[:-1], groups[:-1], strict=True):
+            start, end = (0, end_ms) if began is None else (began.get(at, 0), began.get(at + len(group), end_ms))
+            chances = decoded.chances[at : at + len(group)]
+            at += len(group)
+            if clean := text.replace("\ufffd", "").strip():
+                words.append(Word(clean, start, max(start, end), min(1.0, float(np.mean(chances)))))
+        return tuple(words)
+
+    def _began(self, encoded: Any, decoded: Decoded, speaking: Tokenizer) -> dict[int, int]:
+        """When each token begins, in ms, from the decoder's attention (dynamic time warping, as OpenAI's Whisper)."""
         frames = max(1, round(decoded.seconds * FRAMES_PER_S))
         found = self._model.align(encoded, speaking.sot_sequence, [list(decoded.tokens)], frames)[0]
         began: dict[int, int] = {}
         for token, position in found.alignments:
             began.setdefault(token, position * ALIGN_MS)
-        texts, groups = speaking.split_to_word_tokens([*decoded.tokens, speaking.eot])
-        words, at = [], 0
-        for text, group in zip(texts[:-1], groups[:-1], strict=True):
-            start, end = began.get(at, 0), began.get(at + len(group), round(decoded.seconds * 1000))
-            chance = float(np.mean(found.text_token_probs[at : at + len(group)]))
-            at += len(group)
-            if clean := text.replace("\ufffd", "").strip():
-                words.append(Word(clean, start, max(start, end), min(1.0, chance)))
-        return tuple(words)
+        return began
 
     def _speaking(self, language: str) -> Tokenizer:
         return Tokenizer(self._tokenizer, self._model.is_multilingual, task="transcribe", language=language)
 
 
-def fitted_s(seconds: float) -> int:
-    """The smallest window of BUCKETS_S that holds `seconds` and 2 s of silence; 30 where none does."""
-    return next((bucket for bucket in BUCKETS_S if seconds + MARGIN_S <= bucket), BUCKETS_S[-1])
+def _chance(logits: Any, token: int) -> float:
+    """P(token) of one step: softmax over the vocabulary."""
+    row = np.asarray(logits).ravel()
+    highest = row.max()
+    return float(np.exp(row[token] - highest) / np.exp(row - highest).sum())
 
 
-def _pieces(samples: Samples) -> Iterator[tuple[int, Samples]]:
-    """Stretches of at most 28 s with their first sample's index, cut in two where the middle half is quietest.
-
-    Digital silence is left out: there is nothing to decode in it.
-    """
-    waiting = [(0, samples)]
-    while waiting:
-        start, piece = waiting.pop()
-        if len(piece) <= LONGEST_S * RATE_HZ:
-            if piece.any():
-                yield start, piece
-            continue
-        width, quarter = RATE_HZ // 5, len(piece) // 4
-        blocks = piece[quarter : len(piece) - quarter]
-        blocks = blocks[: len(blocks) // width * width].reshape(-1, width)
-        loudness = np.square(blocks.astype(np.float32)).mean(axis=1)
-        cut = quarter + int(loudness.argmin()) * width + width // 2
-        waiting += [(start + cut, piece[cut:]), (start, piece[:cut])]
-
-
-def _placed(words: tuple[Word, ...], start: int, utterance: Utterance) -> tuple[Word, ...]:
-    """Words timed from sample `start` moved onto the call's clock, within the utterance's bounds."""
-    first = utterance.start_ms + start // SAMPLES_PER_MS
-
-    def at(ms: int) -> int:
-        return max(utterance.start_ms, min(utterance.end_ms, first + ms))
-
-    return tuple(Word(w.text, at(w.start_ms), at(w.end_ms), w.probability) for w in words)
-
-
-def _detected(result: Any) -> str:
-    return str(result[0][0][0]).strip("<|>")
+def _chances(result: Any) -> list[tuple[str, float]]:
+    return [(str(token).strip("<|>"), float(p)) for token, p in result[0]]
 
 
 def load(
@@ -264,12 +257,15 @@ def load(
     language: str | None = "en",
     word_times: bool = False,
     random_tokens_per_s: float | None = None,
+    hint: Hint = NO_HINT,
 ) -> Whisper:
     """A Whisper from `weights`: a name ("whisper-base", see models/fetch.py) or a CTranslate2 directory.
 
     int8 on the CPU, float16 on CUDA. `workers` 0 means one per core, or two on CUDA (one copies while one computes).
-    `language` None or "auto" detects it for each utterance. `random_tokens_per_s` is for weights made by
-    benchmarks/make_weights.py alone: it makes the decoder say that many tokens per second and turns the guard off.
+    `language` None or "auto" detects it once for each party of a call (models/tongue.py). `hint`: words that the
+    decoder is told were said before; its tokens (150 at most) are part of the cost of every utterance.
+    `random_tokens_per_s` is for weights made by benchmarks/make_weights.py alone: it makes the decoder say that many
+    tokens per second and turns the guard off.
     Raises ModelMissing (no weights, damaged, no such device), ConfigError (language, random_tokens_per_s).
     """
     path = find(weights)
@@ -277,6 +273,8 @@ def load(
         language = None
     if language is not None and language not in _LANGUAGE_CODES:
         raise ConfigError(f"recogniser.language = {language!r}: Whisper knows {', '.join(_LANGUAGE_CODES)}, or auto")
+    if not 0 <= hint.tokens <= MOST_HINT_TOKENS:
+        raise ConfigError(f"recogniser.keyword_tokens = {hint.tokens}: 0 to {MOST_HINT_TOKENS} are possible")
     made = path / "random.json"
     size = str(json.loads(made.read_text(encoding="utf-8"))["size"]) if made.is_file() else ""
     if random_tokens_per_s is not None and not size:
@@ -295,5 +293,5 @@ def load(
     if not model.is_multilingual and language not in ("en", None):
         raise ConfigError(f"recogniser.language = {language!r}: the weights in {path} know English only")
     label = f"whisper-{size} RANDOM WEIGHTS" if size else weights if weights in SOURCES else path.name
-    options = Options(window, workers, language, word_times, random_tokens_per_s)
+    options = Options(window, workers, language, word_times, random_tokens_per_s, hint)
     return Whisper(model, tokenizer, options, name=f"{label} {compute} window={window}", rough=bool(size))

@@ -19,8 +19,10 @@ from assist.transcribe import Recogniser
 from benchmarks.make_weights import make
 from models import fetch, whisper
 from models.guard import Decoded, compression, fault, loop
+from models.keywords import Hint
 from models.mel import filters, log_mel
-from models.whisper import BUCKETS_S, MARGIN_S, Whisper, fitted_s
+from models.whisper import Whisper
+from models.window import BUCKETS_S, LONGEST_S, MARGIN_S, fitted_s, pieces
 from tests.contracts.recogniser import RecogniserContract, babble, fits, utterance
 
 
@@ -146,11 +148,11 @@ def test_the_window_that_looks_encoded_is_refused(plain: Whisper) -> None:
 def test_a_long_utterance_is_cut_where_it_is_quiet_and_none_of_it_lost(seconds: float) -> None:
     sound = babble(int(seconds * 1000)) + 20 * np.random.default_rng(1).standard_normal(int(seconds * RATE_HZ))
     samples = utterance(sound).samples
-    pieces = list(whisper._pieces(samples))
-    assert len(pieces) > 1
-    assert all(len(piece) <= whisper.LONGEST_S * RATE_HZ for _, piece in pieces)
-    assert np.array_equal(np.concatenate([piece for _, piece in pieces]), samples)
-    starts = [start for start, _ in pieces]
+    cut = list(pieces(samples))
+    assert len(cut) > 1
+    assert all(len(piece) <= LONGEST_S * RATE_HZ for _, piece in cut)
+    assert np.array_equal(np.concatenate([piece for _, piece in cut]), samples)
+    starts = [start for start, _ in cut]
     assert starts == sorted(starts)
     level = np.abs(sound).mean()
     for start in starts[1:]:
@@ -351,3 +353,94 @@ def test_made_weights_have_whispers_shape(weights: Path) -> None:
     assert len(vocabulary) == text + special
     assert vocabulary[text : text + 2] == ["<|endoftext|>", "<|startoftranscript|>"]
     assert vocabulary[-1] == "<|30.00|>"
+
+
+# Words, hints and languages
+
+
+def test_words_have_the_probability_of_their_tokens(weights: Path) -> None:
+    recogniser = whisper.load(str(weights), workers=1, random_tokens_per_s=3.4)
+    heard = utterance(babble(4_000))
+    said = recogniser.transcribe(heard)
+    assert said.words and all(word.probability is not None and 0 < word.probability < 1 for word in said.words)
+    assert {(word.start_ms, word.end_ms) for word in said.words} == {(heard.start_ms, heard.end_ms)}
+    assert recogniser.transcribe(replace(heard, stage="partial")).words == ()
+
+
+def test_probabilities_of_tokens_add_up_to_the_decoders_own_score(plain: Whisper) -> None:
+    encoded = plain._encode(log_mel(utterance(babble(2_000)).samples, 10, plain._bands))
+    decoded = plain._decode(encoded, plain._speaking("en"), 2.0, firm=True)
+    assert len(decoded.chances) == len(decoded.tokens)
+    # The end of text counts in the score and has no word; with random weights every token is as likely as it.
+    assert np.mean(np.log(decoded.chances)) == pytest.approx(decoded.logprob, rel=0.1)
+
+
+def test_words_of_doubted_text_claim_no_more_than_it_does(plain: Whisper) -> None:
+    sure = Decoded("", tuple(range(300, 304)) * 6, -0.1, 0.0, False, 20.0, (0.9,) * 24)
+    doubted = plain._doubted(sure, "repeats", plain._speaking("en"))
+    assert doubted.chances == (whisper.DOUBTED,) * 4
+
+
+class Prompts(Windows):
+    """The real model, a note of every prompt, and how often it was asked for the language."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__(model)
+        self.prompts: list[list[int]] = []
+        self.asked = 0
+
+    def generate(self, encoded: Any, prompts: list[list[int]], **options: Any) -> Any:
+        self.prompts += prompts
+        return self._model.generate(encoded, prompts, **options)
+
+    def detect_language(self, encoded: Any) -> Any:
+        self.asked += 1
+        return self._model.detect_language(encoded)
+
+
+def prompted(weights: Path, **options: Any) -> tuple[Whisper, Prompts]:
+    loaded = whisper.load(str(weights), workers=1, random_tokens_per_s=3.4, **options)
+    watch = Prompts(loaded._model)
+    loaded._model = watch
+    return loaded, watch
+
+
+def test_keywords_go_before_every_prompt_and_stay_within_their_tokens(weights: Path) -> None:
+    hint = Hint(("eSIM", "Northgate", "instalments"), 20)
+    recogniser, watch = prompted(weights, hint=hint)
+    said = recogniser.transcribe(utterance(babble(2_000)))
+    speaking = recogniser._speaking("en")
+    (prompt,) = watch.prompts
+    told = prompt[1 : prompt.index(speaking.sot)]
+    assert prompt[0] == speaking.sot_prev
+    assert speaking.decode(told) == " eSIM, Northgate"  # a byte is a token here: the third would not fit
+    assert len(told) <= hint.tokens
+    assert said.text and said.probability
+
+
+def test_without_tokens_there_is_no_hint(weights: Path) -> None:
+    recogniser, watch = prompted(weights, hint=Hint(("eSIM",), 0))
+    recogniser.transcribe(utterance(babble(1_000)))
+    assert watch.prompts[0][0] == recogniser._speaking("en").sot
+
+
+def test_a_hint_and_the_longest_text_fit_into_the_decoder(weights: Path) -> None:
+    hint = Hint(("x" * (whisper.MOST_HINT_TOKENS - 1),), whisper.MOST_HINT_TOKENS)
+    recogniser = whisper.load(str(weights), workers=1, hint=hint)
+    sound = utterance(babble(28_000)).samples
+    encoded = recogniser._encode(log_mel(sound, 30, recogniser._bands))
+    said = recogniser._decode(encoded, recogniser._speaking("en"), 28.0)
+    assert said.capped  # it said as much as it may, and the decoder's positions sufficed
+    with pytest.raises(ConfigError, match="keyword_tokens"):
+        whisper.load(str(weights), hint=Hint((), whisper.MOST_HINT_TOKENS + 1))
+
+
+def test_the_language_is_asked_for_until_it_is_settled_and_for_each_party(weights: Path) -> None:
+    recogniser, watch = prompted(weights, language="auto")
+    heard = [replace(utterance(babble(6_000, seed=n)), call="c1", id=f"u{n}") for n in range(6)]
+    said = [recogniser.transcribe(one).language for one in heard]
+    assert watch.asked == 4  # random weights are never sure: settled after 20 s of sound
+    assert len(set(said[3:])) == 1
+    recogniser.transcribe(replace(heard[0], party="agent"))
+    recogniser.transcribe(replace(heard[0], call="c2"))
+    assert watch.asked == 6
