@@ -31,13 +31,18 @@ LOG: Final = ROOT / "models" / "LOG.md"
 Labelled = list[tuple[str, str]]
 
 
-def options(name: str, argv: Sequence[str]) -> argparse.Namespace:
+def parser(name: str) -> argparse.ArgumentParser:
     """`--data FOLDER`, `--evaluate`, `--note TEXT`."""
     parser = argparse.ArgumentParser(prog=f"python -m models.train {name}")
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data", help="default ../shared/data")
     parser.add_argument("--evaluate", action="store_true", help="measure the shipped file, change nothing")
     parser.add_argument("--note", default="", help="what was tried, for models/LOG.md")
-    return parser.parse_args(argv)
+    return parser
+
+
+def options(name: str, argv: Sequence[str]) -> argparse.Namespace:
+    """What `parser` reads of `argv`."""
+    return parser(name).parse_args(argv)
 
 
 def keep(line: str) -> None:
