@@ -1,5 +1,7 @@
 """What one utterance costs Whisper, in a fitted window and in 30 s: `python -m benchmarks.windows tiny base`.
 
+With `--trimmed N` also what it costs with N text tokens left (models/trim.py), as a share of the whole vocabulary's.
+
 It knows nothing of accuracy: it runs on random weights (made where they are missing), told to say 3.4 tokens for
 every second of sound. One worker, one thread. CPU time is what to compare where the machine has other work;
 the medians of `--times` runs are shown for people, and the last line is one JSON document.
@@ -11,8 +13,10 @@ import argparse
 import json
 import os
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -20,13 +24,17 @@ import numpy as np
 from assist.audio import RATE_HZ, Samples, Utterance
 from benchmarks.make_weights import ROOT, SHAPES, make
 from models import whisper
+from models.keywords import Hint
 from models.mel import log_mel
+from models.trim import trim
 from models.window import fitted_s
 
 TOKENS_PER_S: Final = 3.4
 WAYS: Final[dict[str, dict[str, Any]]] = {
     "fit": {"window": "fit"},
     "fit, word times": {"window": "fit", "word_times": True},
+    # A random tokenizer has a token for every letter: this hint is as long as it may be.
+    "fit, hint of 48": {"window": "fit", "hint": Hint(("x" * 47,), 48)},
     "full": {"window": "full"},
 }
 
@@ -61,8 +69,27 @@ def stages(loaded: whisper.Whisper, samples: Samples, times: int, full: bool) ->
         "cpu_ms": round(cpu_ms),
         "mel_cpu_ms": round(timed(lambda: log_mel(samples, window_s, loaded._bands), times)[1], 1),
         "encode_cpu_ms": round(timed(lambda: loaded._encode(features), times)[1]),
-        "generate_cpu_ms": round(timed(lambda: loaded._decode(encoded, english, seconds), times)[1]),
+        "generate_cpu_ms": round(timed(lambda: loaded._decode(encoded, english, seconds, True), times)[1]),
     }
+
+
+def trimmed(path: Path, tokens: int, noise: Samples, times: int) -> list[dict[str, Any]]:
+    """The fitted window with the whole vocabulary and with `tokens` text tokens, turn about, for 3 and 10 s."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        trim(path, Path(folder) / "trimmed", (), first=tokens)
+        both = [
+            whisper.load(str(each), workers=1, random_tokens_per_s=TOKENS_PER_S)
+            for each in (path, Path(folder) / "trimmed")
+        ]
+        for seconds in (3, 10):
+            whole, less = (stages(each, noise[: seconds * RATE_HZ], times, False) for each in both)
+            shares = {f"{key}_ratio": round(less[key] / whole[key], 3) for key in ("generate_cpu_ms", "cpu_ms")}
+            rows.append({"weights": path.name, "way": f"fit, {tokens} text tokens", **less, **shares})
+            print("  ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
+        for each in both:
+            each.close()
+    return rows
 
 
 def main() -> None:
@@ -70,13 +97,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.windows", description=__doc__)
     parser.add_argument("size", nargs="+", choices=list(SHAPES))
     parser.add_argument("--times", type=int, default=11)
+    parser.add_argument("--trimmed", type=int, nargs="*", default=[], metavar="N", help="text tokens to keep")
     asked = parser.parse_args()
     noise = np.random.default_rng(0).normal(0, 1_000, 10 * RATE_HZ).astype(np.int16)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for size in asked.size:
         path = ROOT / "weights" / f"random-{size}"
         if not path.is_dir():
             make(size, path)
+        for tokens in asked.trimmed:
+            rows += trimmed(path, tokens, noise, asked.times)
         for way, options in WAYS.items():
             loaded = whisper.load(str(path), workers=1, random_tokens_per_s=TOKENS_PER_S, **options)
             for seconds in (3, 10):
