@@ -48,7 +48,7 @@ from assist.protocols.twilio import Twilio
 from assist.search import Search
 from assist.segment import Segmenter
 from assist.stores.sqlite import Sqlite
-from assist.suggest import Guide
+from assist.suggest import Guide, Taste
 from assist.transcribe import Gate, Recogniser
 
 log = logging.getLogger("assist")
@@ -147,6 +147,20 @@ def _unread(texts: Sequence[str]) -> NDArray[np.float32]:
     raise ModelMissing(f"no sentence encoder for {len(texts)} texts")
 
 
+def taste(settings: Settings, encode: Encoder | None, notices: list[str]) -> Taste | None:
+    """What this house's agents make of suggestions, where they have taught it; else rules and playbooks rank alone."""
+    if not settings.mind.next_action or encode is None:
+        return None
+    from models import next_action
+
+    try:
+        return next_action.load(encode, settings.mind.next_action)
+    except ModelMissing as error:
+        notices.append(f"Rules and playbooks alone order the next action: {error}")
+        log.error("next_action is left out: %s", error)
+        return None
+
+
 def _claim(data_dir: Path) -> None:
     """This folder is ours until the process ends, however it ends. Two servers on one would undo each other's calls."""
     try:
@@ -180,7 +194,7 @@ def prepare(settings: Settings) -> tuple[House, Parts]:
         gate=Gate(listens, partials=settings.recogniser.partials),
         analysers=judgements(settings, knowledge, encode, house.notices),
         segmenter=lambda party: Segmenter(party, webrtc.load(), speech_left, settings.endpointing),
-        guide=partial(Guide, knowledge, search),
+        guide=partial(Guide, knowledge, search, taste=taste(settings, encode, house.notices)),
         watch=partial(Watch, knowledge),
         metrics=metrics,
         thinkers=house.thinkers,

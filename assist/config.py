@@ -78,13 +78,15 @@ class RecogniserChoice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Mind(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is judged. `stress_parties`: customer only, by default; the agent only with a `stress_reason` (which is
-    logged): see the stress card before adding anybody.
+    logged): see the stress card before adding anybody. `next_action`: the file that `python -m models.train next_action
+    --from-log` wrote; without one, rules and playbooks alone order the next action.
     """
 
     knowledge_base: str = "knowledge_base"
     analysers: tuple[str, ...] = ("sentiment", "stress", "topic")
     stress_parties: tuple[Literal["agent", "customer"], ...] = ("customer",)
     stress_reason: str = ""
+    next_action: str = ""
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

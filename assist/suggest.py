@@ -6,8 +6,9 @@ back what was shown already.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, Protocol
 
 from assist.conversation import Conversation, Evidence, Suggestion, SuggestionKind, Transcript
 from assist.events import PlaybookMoved
@@ -43,6 +44,17 @@ class GuideSettings:
     telling: int = 2
 
 
+class Taste(Protocol):
+    """What this house's agents make of suggestions, learnt from their marks. `least`: below it one is held back."""
+
+    @property
+    def least(self) -> float: ...
+
+    def __call__(self, events: Sequence[Mapping[str, str]], refs: Sequence[str]) -> Sequence[float]:
+        """Per ref, the probability that the agent uses it now. Events: {"party", "text"} or {"action": ref}."""
+        ...
+
+
 class Guidance(NamedTuple):
     """What one turn brings: at most three suggestions, best first, and the playbook's new state if it changed."""
 
@@ -71,8 +83,10 @@ class Guide:
         search: Search,
         settings: GuideSettings | None = None,
         playbook: PlaybookSettings | None = None,
+        taste: Taste | None = None,
     ) -> None:
         self.settings = settings or GuideSettings()
+        self._taste = taste
         self._knowledge = knowledge
         self._search = search
         self._route = Route(knowledge, playbook)
@@ -83,6 +97,8 @@ class Guide:
         )
         self._spent: set[str] = set()  # rules about what was not said or not heard, told once
         self._refused: set[str] = set()
+        self._used: list[tuple[int, str]] = []  # after how many turns, and what
+        self._turns = 0
         self._shown: dict[str, tuple[int, float]] = {}
         self._count = 0
 
@@ -90,6 +106,8 @@ class Guide:
         """The agent said what became of a suggestion: one that was used or not wanted does not come back."""
         if mark != "opened":
             self._refused.add(ref)
+        if mark == "used":
+            self._used.append((self._turns, ref))
 
     def after(self, conversation: Conversation) -> Guidance:
         """What to show because of the newest turn of `conversation`."""
@@ -99,7 +117,7 @@ class Guide:
         said = conversation.turns[-1].transcript
         if said.party == "system":
             return Guidance((), moved)
-        turn = len(conversation.turns)
+        turn = self._turns = len(conversation.turns)
         cards = self._next_action(conversation, turn)
         if said.party == "customer":
             cards += [card for card in self._articles(conversation) if self._fresh(card, turn)]
@@ -120,26 +138,62 @@ class Guide:
         return Suggestion(f"s{self._count}", kind, ref, title, why, round(score, 3), quote, evidence.source, evidence)
 
     def _next_action(self, conversation: Conversation, turn: int) -> list[_Card]:
-        """One card: what a rule asks for, else the playbook's step."""
+        """At most one card: what a rule asks for, else the playbook's step, as far as agents are likely to use it."""
+        candidates = self._candidates(conversation, turn)
+        if self._taste is None:
+            rule, card = next(candidates, (None, None))
+        else:
+            rule, card = self._liked(list(candidates), conversation, self._taste)
+        if rule is not None:
+            self._spend(rule)
+        return [card] if card is not None else []
+
+    def _candidates(self, conversation: Conversation, turn: int) -> Iterator[tuple[Rule | None, _Card]]:
+        """Cards that may be shown now, with the rule each comes from, in the order of the rules; the step last."""
         at_ms = conversation.turns[-1].transcript.end_ms
         for rule in self._rules:
-            if rule.id in self._spent:
-                continue
-            evidence = met(rule, conversation, at_ms)
+            evidence = met(rule, conversation, at_ms) if rule.id not in self._spent else None
             if evidence is None:
                 continue
-            if rule.when.missing or rule.when.silence_ms:
-                self._spent.add(rule.id)
             card = self._rule_card(rule, evidence, conversation)
             if self._fresh(card, turn):
-                return [card]
+                yield rule, card
+            else:
+                self._spend(rule)
         step = self._route.upcoming
         if step is None:
-            return []
+            return
         card = self._step_card(step, conversation)
         # An offer waits for the customer's words; what to ask next can be shown as soon as the last step is ticked.
         waits = card.kind == "action" and conversation.turns[-1].transcript.party == "agent"
-        return [card] if not waits and self._fresh(card, turn) else []
+        if not waits and self._fresh(card, turn):
+            yield None, card
+
+    def _spend(self, rule: Rule) -> None:
+        if rule.when.missing or rule.when.silence_ms:
+            self._spent.add(rule.id)
+
+    def _liked(
+        self, candidates: Sequence[tuple[Rule | None, _Card]], conversation: Conversation, taste: Taste
+    ) -> tuple[Rule | None, _Card | None]:
+        """The candidate that the agent most likely uses, the first of equals. An alert is not a matter of taste."""
+        if candidates and candidates[0][1].kind == "alert":
+            return candidates[0]
+        offers = [each for each in candidates if each[1].kind != "alert"]
+        worth = taste(self._events(conversation), [card.ref for _, card in offers]) if offers else ()
+        best = max(range(len(offers)), key=lambda number: worth[number], default=None)
+        if best is not None and worth[best] >= taste.least:
+            return offers[best]
+        return next((each for each in candidates if each[1].kind == "alert"), (None, None))
+
+    def _events(self, conversation: Conversation) -> list[dict[str, str]]:
+        """What was said, and what the agent marked as used, in order."""
+        events: list[dict[str, str]] = []
+        used = list(self._used)
+        for number, turn in enumerate(conversation.turns, 1):
+            events.append({"party": turn.transcript.party, "text": turn.transcript.text})
+            events += ({"action": ref} for after, ref in used if after == number)
+        return events
 
     def _rule_card(self, rule: Rule, evidence: Evidence, conversation: Conversation) -> _Card:
         if rule.when.missing:

@@ -40,7 +40,10 @@ FLOOR = {f"assist.{name}": level for level, names in enumerate(FLOORS) for name 
 VALUES = {"assist.errors", "assist.audio", "assist.conversation"}
 """What models may know."""
 
-JOINS = {"models/finder.py": "it makes the search a judge among the others, and is not imported by the server"}
+JOINS = {
+    "models/finder.py": "it makes the search a judge among the others, and is not imported by the server",
+    "models/train/house_log.py": "it learns from the log that the server keeps; no server imports it",
+}
 """Files of `models` that may know more, and why."""
 
 MODEL_LIBRARIES = {

@@ -1,0 +1,225 @@
+"""What the agent would best do next: a small recurrent network reads the conversation's events and ranks actions.
+
+It knows neither playbook nor screen: whoever asks decides what becomes of the ranking.
+
+One event after the other goes through a gated recurrent unit (Cho et al. 2014; gates as in cuDNN), then the newest
+words, what was done and what was looked up are read beside its memory (`s` below are hash slots of tokens, see
+models/history.py, v sentence vectors, * elementwise):
+
+    x_t = tanh(sum E[s_t] / sqrt(#s_t) + 10 v_t A + a)
+    r, z = sigmoid(x_t I + m_{t-1} M + ...);  f = tanh(x_t I' + r * (m_{t-1} M' + ...));  m_t = (1 - z) f + z m_{t-1}
+    q = relu(2 sum S[s] / sqrt(#s) + 10 [v newest customer turn, v the one before] B + m C + c)
+    P(action) = softmax([q, m] W / temperature)
+
+W is the sum of a part of each action's own and of one read from the vector of the action's text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from assist.conversation import Evidence, Finding
+from assist.errors import ModelMissing
+from models import history
+
+Encode = Callable[[Sequence[str]], NDArray[np.float32]]
+Floats = NDArray[np.float32]
+
+WEIGHTS: Final = Path(__file__).resolve().parent / "weights" / "next_action.npz"
+VECTOR_SCALE: Final = np.float32(10.0)  # a unit vector's numbers are small beside those of a bag of words
+RANKED: Final = 3
+LAYERS: Final = (
+    "event_rows", "event_vector", "event_bias", "input", "input_bias", "memory", "memory_bias",
+    "state_rows", "state_vector", "state_memory", "state_bias",
+)  # fmt: skip
+MEND: Final = "restore it with `git checkout -- models/weights` or train it with `python -m models.train next_action`"
+
+
+def sigmoid(values: Floats) -> Floats:
+    """1 / (1 + exp(-x)), by way of tanh, which does not overflow."""
+    share: Floats = np.float32(0.5) * np.tanh(np.float32(0.5) * values) + np.float32(0.5)
+    return share
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """Everything up to the layer that names actions. `layers`: the arrays of LAYERS, float32."""
+
+    layers: Mapping[str, Floats]
+
+    @property
+    def width(self) -> int:
+        """Length of what `read` gives."""
+        return int(self.layers["state_bias"].shape[0] + self.layers["memory"].shape[0])
+
+    def read(self, encode: Encode, events: Iterable[Any]) -> Floats:
+        """[q, m] of the newest 64 events, shape (width,)."""
+        known = history.known(events)
+        texts = [event["text"] if history.kind(event) in "ca" else None for event in known]
+        said = [text for text in texts if text is not None]
+        vectors = dict(zip(said, encode(said) * VECTOR_SCALE, strict=True)) if said else {}
+        nothing = np.zeros(self.layers["event_vector"].shape[0], np.float32)
+        memory = np.zeros(self.layers["memory"].shape[0], np.float32)
+        if known:
+            heard = np.stack([vectors[text] if text is not None else nothing for text in texts])
+            memory = self._remember(known, heard)
+        spoken = [
+            text for event, text in zip(known, texts, strict=True) if text is not None and event["party"] == "customer"
+        ]
+        newest = [vectors[text] for text in spoken[:-3:-1]]
+        pair = np.concatenate([*newest, nothing, nothing])[: 2 * len(nothing)]
+        rows = self._bag("state_rows", history.slots(history.state_tokens(known)))
+        state = (
+            2 * rows
+            + pair @ self.layers["state_vector"]
+            + memory @ self.layers["state_memory"]
+            + self.layers["state_bias"]
+        )
+        return np.concatenate([np.maximum(state, 0), memory]).astype(np.float32)
+
+    def _bag(self, table: str, slots: Sequence[int]) -> Floats:
+        rows: Floats = self.layers[table][list(slots)].sum(axis=0) / np.sqrt(max(len(slots), 1)).astype(np.float32)
+        return rows
+
+    def _remember(self, events: Sequence[history.Event], heard: Floats) -> Floats:
+        rows = np.stack([self._bag("event_rows", history.slots(history.event_tokens(event))) for event in events])
+        x = np.tanh(rows + heard @ self.layers["event_vector"] + self.layers["event_bias"])
+        given = x @ self.layers["input"] + self.layers["input_bias"]
+        weights, bias = self.layers["memory"], self.layers["memory_bias"]
+        width = len(weights)
+        memory = np.zeros(width, np.float32)
+        for step in given:
+            recalled = memory @ weights + bias
+            both = sigmoid(step[: 2 * width] + recalled[: 2 * width])
+            fresh = np.tanh(step[2 * width :] + both[:width] * recalled[2 * width :])
+            memory = fresh + both[width:] * (memory - fresh)
+        return memory
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Ranks `labels`. `least`: below this probability the best one is not named.
+
+    `independent`: labels do not exclude each other and each has its own probability, sigmoid in place of softmax: that
+    the agent uses it once it is shown. `rate` is then that of a label it does not know.
+    """
+
+    network: Network
+    labels: tuple[str, ...]
+    out: Floats  # (width, k)
+    bias: Floats  # (k,)
+    temperature: float
+    least: float
+    name: str
+    independent: bool = False
+    rate: float = 0.0
+
+    def probabilities(self, encode: Encode, events: Iterable[Any]) -> Floats:
+        """P(label is what an agent would do next, or uses), shape (k,)."""
+        logits = (self.network.read(encode, events) @ self.out + self.bias) / np.float32(self.temperature)
+        if self.independent:
+            return sigmoid(logits)
+        powers = np.exp(logits - logits.max())
+        shares: Floats = powers / powers.sum()
+        return shares
+
+    def __call__(self, encode: Encode, events: Iterable[Any]) -> list[Finding]:
+        """The three likeliest, best first; where the best is too unlikely one finding "none", with them in `detail`."""
+        events = history.known(events)
+        shares = self.probabilities(encode, events)
+        best = np.argsort(-shares, kind="stable")[:RANKED]
+        evidence = Evidence(quote=_newest(events)[:200], source=self.name)
+        detail = {self.labels[k]: round(float(shares[k]), 4) for k in best}
+        if shares[best[0]] < self.least or not events:
+            return [Finding("next_action", "none", round(1 - float(shares[best[0]]), 4), evidence, detail)]
+        return [Finding("next_action", label, share, evidence, detail) for label, share in detail.items()]
+
+
+class Taste:
+    """What a house's agents make of suggestions: `models/train/house_log.py` learns it. Callable from any thread."""
+
+    def __init__(self, encode: Encode, policy: Policy) -> None:
+        self.least = policy.least
+        """Below this a suggestion is not worth its place."""
+        self._encode = encode
+        self._policy = policy
+
+    def __call__(self, events: Sequence[history.Event], refs: Sequence[str]) -> list[float]:
+        """P(used, if shown now) of each of `refs`, action ids or "playbook/step", after `events`."""
+        known = dict(zip(self._policy.labels, self._policy.probabilities(self._encode, events).tolist(), strict=True))
+        return [known.get(ref, self._policy.rate) for ref in refs]
+
+
+def load(encode: Encode, path: Path | str) -> Taste:
+    """The taste learnt from a house's log, in `path`. Raises ModelMissing; also where it is the policy of STAR."""
+    policy = read(encode, Path(path))
+    if not policy.independent:
+        raise ModelMissing(
+            f"{path} ranks the actions of the data it was trained on, not this house's: make the house's own with "
+            "`python -m models.train next_action --from-log data/assist.db --to FILE`"
+        )
+    return Taste(encode, policy)
+
+
+def _newest(events: Sequence[history.Event]) -> str:
+    """The customer's newest words."""
+    return next((str(event["text"]) for event in reversed(events) if history.kind(event) == "c"), "")
+
+
+def judge(encode: Encode, weights: Path | str | None = None) -> Callable[[Iterable[Any]], list[Finding]]:
+    """A callable that ranks what to do next after events (models/history.py says what an event is), at most three.
+
+    Of no events, and where nothing is likely enough, it gives one finding "none". Raises ModelMissing where the file
+    is absent, damaged or made for another encoder.
+    """
+    policy = read(encode, Path(weights) if weights is not None else WEIGHTS)
+    return lambda events: policy(encode, events if isinstance(events, Iterable) else ())
+
+
+def read(encode: Encode, file: Path) -> Policy:
+    """The policy in `file`. Raises ModelMissing."""
+    stored, name = opened(encode, file)
+    try:
+        labels = tuple(str(label) for label in stored["labels"])
+        out, bias = (stored[key].astype(np.float32) for key in ("out", "out_bias"))
+        network = Network({key: stored[key].astype(np.float32) for key in LAYERS})
+        if out.shape != (network.width, len(labels)) or bias.shape != (len(labels),):
+            raise ValueError(f"{len(labels)} labels, but weights for {out.shape}")
+        independent, rate = bool(stored.get("independent", False)), float(stored.get("rate", 0.0))
+        numbers = float(stored["temperature"]), float(stored["least"])
+        policy = Policy(network, labels, out, bias, *numbers, name, independent, rate)
+        policy.probabilities(encode, [{"party": "customer", "text": "hello"}])
+    except Exception as error:  # a key that is not there, shapes that do not fit: all of them damage
+        raise ModelMissing(
+            f"{file} is not a policy this version reads ({type(error).__name__}: {error}): {MEND}"
+        ) from error
+    return policy
+
+
+def opened(encode: Encode, file: Path) -> tuple[dict[str, Any], str]:
+    """The arrays in `file` and a name for it. Raises ModelMissing where it cannot be read or is for another encoder."""
+    try:
+        raw = file.read_bytes()
+    except OSError as error:
+        raise ModelMissing(f"next_action needs {file}, which cannot be read ({error.strerror}): {MEND}") from error
+    try:
+        with np.load(io.BytesIO(raw), allow_pickle=False) as stored:
+            arrays = {key: stored[key] for key in stored.files}
+        made_for = str(arrays["encoder"])
+    except Exception as error:  # numpy and zipfile raise half a dozen kinds for damaged files
+        raise ModelMissing(f"{file} is damaged ({type(error).__name__}: {error}): {MEND}") from error
+    ours = getattr(encode, "name", "an encoder without a name")
+    if made_for != ours:
+        raise ModelMissing(
+            f"{file} was learnt over the vectors of {made_for}, and the encoder here is {ours}: train it anew with "
+            "`python -m models.train next_action` (one made with --from-log: the same way)"
+        )
+    return arrays, f"next_action {hashlib.sha256(raw).hexdigest()[:8]}"
