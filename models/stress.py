@@ -46,16 +46,18 @@ Z_LIMIT: Final = 3.0  # no feature decides alone, however wrong its measurement
 BIAS: Final = -2.0  # one turn in eight is tense where the voice says nothing
 TENSE: Final = 0.5
 
-BASELINE_MS: Final = 3_000  # voiced speech of the same person before anything is said about them
+BASELINE_MS: Final = 2_500  # voiced speech of the same person before anything is said about them
 BASELINE_FULL_MS: Final = 10_000  # after this much the baseline no longer moves
 SURE_MS: Final = 400  # so much voiced speech counts half
 SURE_BASELINE_MS: Final = 1_000  # so does a baseline of this length
 SURE_SNR_DB: Final = 12.0
 LEAST_SNR_DB: Final = 5.0
-MOST_CLIPPED: Final = 0.1
+MOST_CLIPPED: Final = 0.25  # up to there nothing was lost in acted speech
 MOST_STEADY: Final = 0.32  # the steadiest of a thousand stretches of speech had 0.21, a synthetic voice 0.29
 MOST_ALIKE: Final = 0.97
 LEAST_SWING_DB: Final = 1.2
+
+MOST_KNOWN: Final = 256  # baselines a judge remembers
 
 DRIFT: Final = 0.1  # a change of score within this is no change
 ALARM: Final = 0.4  # what must have added up beyond it
@@ -68,14 +70,14 @@ class StressAnalyser:
 
         1 / (1 + exp(2 - c * sum_f w_f * clip((x_f - b_f) / u_f, -3, 3)))
 
-    with x the features, b the voiced-weighted medians of the speaker's first 3 to 10 s of voiced speech, w and u the
+    with x the features, b the voiced-weighted medians of the speaker's first 2.5 to 10 s of voiced speech, w and u the
     constants in `FEATURES`, and c the confidence, 0..1: v / (v + 400) of the utterance's voiced ms v, times
     b / (b + 1000) of the baseline's, times the share that noise leaves. "tense" from 0.5.
 
     `detail`: the features (later turns read their baseline from there), "confidence", "because.<feature>": what that
     feature added to the log-odds, and, where the score has turned, "change": 1 or -1 with "change_ms", when that
     began. Label "none" (score 0) comes with "abstained.<reason>": 1: `short` (under 0.3 s voiced), `noise` (voice less
-    than 5 dB above it), `clipped` (a tenth of the samples), `still` (tones, music, machines), `baseline` (none yet).
+    than 5 dB above it), `clipped` (a quarter of the samples), `still` (tones, music, machines), `baseline` (none yet).
     """
 
     def __init__(self, parties: Collection[Party]) -> None:
@@ -133,10 +135,11 @@ def judge() -> Judge:
     known: dict[bytes, dict[str, float]] = {}
 
     def remembered(samples: Any, rate_hz: int) -> dict[str, float]:
-        sound = np.ascontiguousarray(samples)
-        key = hashlib.blake2b(sound.tobytes(), salt=str(rate_hz).encode()[:16]).digest()
+        # A baseline comes again with every stretch that is held against it.
+        sound = _last(np.asarray(samples), rate_hz)
+        key = hashlib.blake2b(f"{rate_hz} {sound.dtype} {sound.shape} ".encode() + sound.tobytes()).digest()
         if key not in known:
-            if len(known) >= 256:
+            if len(known) >= MOST_KNOWN:
                 known.clear()
             known[key] = features(sound, rate_hz)
         return known[key]
@@ -154,7 +157,7 @@ def judge() -> Judge:
 
 def features(samples: Samples | NDArray[Any], rate_hz: int = RATE_HZ) -> dict[str, float]:
     """`voice.features` of the sound and "clipped", or {"voiced_ms": 0} with the reason why there are none."""
-    sound = np.asarray(samples)
+    sound = _last(np.asarray(samples), rate_hz)
     if sound.ndim == 2 and 1 in sound.shape:
         sound = sound.reshape(-1)
     if sound.ndim > 1:
@@ -168,6 +171,11 @@ def features(samples: Samples | NDArray[Any], rate_hz: int = RATE_HZ) -> dict[st
     reason = _unfit(found)
     # Features of what is not clearly a voice would be taken for the speaker's own by later turns.
     return {k: v for k, v in found.items() if k not in FEATURES} | {f"abstained.{reason}": 1.0} if reason else found
+
+
+def _last(sound: NDArray[Any], rate_hz: int) -> NDArray[Any]:
+    """As much as is listened to, so that an hour costs no more."""
+    return sound[-voice.MAX_SECONDS * max(rate_hz, 1) :] if sound.ndim else sound.reshape(1)
 
 
 def _unfit(found: Mapping[str, float]) -> str:

@@ -78,7 +78,7 @@ def _bands(count: int, low_hz: float, high_hz: float) -> Floats:
 
 _WINDOW_CORRELATION: Final = _window_correlation()
 _HALF_BAND: Final = _half_band()
-_MEL: Final = _bands(20, 150, 3400)
+MEL: Final = _bands(20, 150, 3400)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +106,9 @@ def narrow(samples: NDArray[Any], rate_hz: int) -> Floats:
 
     Anything that is no number counts as silence.
     """
-    sound = samples[-MAX_SECONDS * rate_hz :]
-    sound = sound.astype(np.float32) / np.float32(32768 if sound.dtype.kind in "iu" else 1)
-    sound = np.clip(np.nan_to_num(sound, nan=0.0, posinf=0.0, neginf=0.0), -4, 4)
+    heard = samples[-MAX_SECONDS * rate_hz :]
+    full = np.float32(32768 if samples.dtype.kind in "iu" else 1)
+    sound: Floats = np.nan_to_num(heard.astype(np.float32) / full, nan=0.0, posinf=0.0, neginf=0.0).clip(-4, 4)
     if rate_hz == HZ or not len(sound):
         return sound
     if rate_hz == 2 * HZ:  # the live path: every call's sound is held at 16 kHz
@@ -133,10 +133,10 @@ def track(sound: Floats) -> Track | None:
         return None
     frames = np.lib.stride_tricks.sliding_window_view(sound - sound.mean(), FRAME)[::HOP]
     spectrum = np.fft.rfft(frames * WINDOW, TRANSFORM, axis=1)
-    power = spectrum.real**2 + spectrum.imag**2
+    power: Floats = (spectrum.real**2 + spectrum.imag**2).astype(np.float32, copy=False)
     power[:, BINS_HZ < 60] = 0  # hum and offset
-    level = power @ _HEARD.astype(np.float32) * _SCALE + 1e-10
-    level_db = 10 * np.log10(level)
+    level: Floats = power @ _HEARD.astype(np.float32) * np.float32(_SCALE) + np.float32(1e-10)
+    level_db: Floats = 10 * np.log10(level)
     loud = level_db > max(float(np.percentile(level_db, 95)) - LOUD_DB, FAINT_DB)
     pitch_hz, periodicity = _pitch(power, loud)
     voiced = loud & (periodicity > PERIODIC)
@@ -255,7 +255,7 @@ def _stillness(heard: Track) -> tuple[float, float]:
     if len(pairs) < far:
         return 0.0, 0.0
     moved_st = 12 * np.abs(np.log2(heard.pitch_hz[pairs + far] / heard.pitch_hz[pairs]))
-    bands = np.log(heard.power @ _MEL + 1e-9)
+    bands = np.log(heard.power @ MEL + 1e-9)
     bands -= bands.mean(axis=1, keepdims=True)
     bands /= np.maximum(np.linalg.norm(bands, axis=1, keepdims=True), 1e-9)
     alike = (bands[pairs + far] * bands[pairs]).sum(axis=1)
