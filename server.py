@@ -114,19 +114,20 @@ def second_opinion(notices: list[str]) -> Callable[[Samples], float]:
         return lambda _: 1.0
 
 
-NEED_ENCODER = ("sentiment", "topic")
+NEED_ENCODER = ("sentiment", "topic", "satisfaction")
 
 
 def judgements(
     settings: Settings, knowledge: Knowledge, encode: Encoder | None, notices: list[str]
 ) -> dict[str, Analyser]:
     """The analysers asked for. One whose model is missing is left out, and /readyz says so."""
-    from models import sentiment, stress, topic
+    from models import satisfaction, sentiment, stress, topic
 
     registry: dict[str, Callable[[Encoder], Analyser]] = {
         "sentiment": sentiment.load,
         "stress": lambda _: stress.load(settings.mind.stress_parties, settings.mind.stress_reason),
         "topic": lambda encode: topic.load(encode, tuple(knowledge.topics.values())),
+        "satisfaction": satisfaction.load,
     }
     found: dict[str, Analyser] = {}
     for name in settings.mind.analysers:

@@ -83,7 +83,7 @@ class Mind(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     knowledge_base: str = "knowledge_base"
-    analysers: tuple[str, ...] = ("sentiment", "stress", "topic")
+    analysers: tuple[str, ...] = ("sentiment", "stress", "topic", "satisfaction")
     stress_parties: tuple[Literal["agent", "customer"], ...] = ("customer",)
     stress_reason: str = ""
     next_action: str = ""

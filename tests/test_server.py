@@ -64,7 +64,7 @@ async def test_a_call_is_heard_understood_and_kept(server: door.Door, script: Sc
     assert all(s.why and s.evidence.source for s in shown)
     assert any(isinstance(e.event, Flagged) for e in live)
     analysers = {f.analyser for e in live if isinstance(e.event, Noticed) for f in e.event.findings}
-    assert analysers == {"sentiment", "stress", "topic"}
+    assert analysers == {"sentiment", "stress", "topic", "satisfaction"}
 
     summary = server.get(f"/calls/{call}")
     assert summary["ended"] and summary["topic"] == script.expected["topic"] and summary["last_seq"] == len(live)

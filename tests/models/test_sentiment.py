@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from assist.audio import Party, Utterance
 from assist.conversation import Conversation, Evidence, Finding, Heard, Transcript, Turn
@@ -79,9 +82,62 @@ def test_there_is_no_call_score_before_the_customer_spoke(analyse: sentiment.Sen
 
 def test_turns_without_a_label_do_not_count(analyse: sentiment.SentimentAnalyser) -> None:
     so_far = before(("customer", "negative", -0.5), ("customer", "none", 0.0))
-    (finding,) = analyse(heard("yes"), so_far)
+    (finding,) = analyse(heard("12 34"), so_far)
     assert finding.label == "none"
-    assert finding.detail == {"call": -0.5}
+    assert finding.detail == sentiment.mood([-0.5])
+
+
+def test_the_score_stands_on_a_scale_of_five_too(analyse: sentiment.SentimentAnalyser) -> None:
+    finding = one(analyse, "the worst support I have ever had, I am furious")
+    assert finding.detail["score_5"] == pytest.approx(5 * finding.score, abs=1e-3)
+    assert finding.detail["call_5"] == pytest.approx(5 * finding.detail["call"], abs=1e-3)
+    assert finding.detail["score_5"] < -3
+    assert -2 < one(analyse, "my postcode is L S six").detail["score_5"] < 2
+
+
+@pytest.mark.parametrize(
+    ("shares", "label"),
+    [
+        ((0.7, 0.2, 0.1), "negative"),
+        ((0.1, 0.8, 0.1), "neutral"),
+        ((0.39, 0.38, 0.23), "none"),  # sure of nothing
+        ((0.5, 0.1, 0.4), "none"),  # torn between the ends
+        ((0.45, 0.32, 0.23), "negative"),
+    ],
+)
+def test_it_abstains_where_it_is_unsure_or_torn(shares: tuple[float, float, float], label: str) -> None:
+    assert sentiment.named(np.array(shares)) == label
+
+
+def test_trend_compares_the_latest_three_with_those_before() -> None:
+    assert "trend" not in sentiment.mood([0.1, 0.2, 0.3])
+    assert sentiment.mood([-0.5, 0.1, 0.2, 0.3])["trend"] == pytest.approx(0.7)
+    assert sentiment.mood([9.0, -0.3, -0.3, -0.3, 0.6, 0.6, 0.6])["trend"] == pytest.approx(0.9)
+
+
+def test_a_turning_point_is_told_once_when_it_has_become_plain() -> None:
+    scores = [0.0, -0.8, -0.8, -0.8, 0.7, 0.7, 0.7, 0.7]
+    told = [(n, mood) for n in range(1, len(scores) + 1) if "turned" in (mood := sentiment.mood(scores[:n], True))]
+    assert [(n, mood["turned"]) for n, mood in told] == [(2, -1.0), (5, 1.0)]
+    assert told[0][1]["turned_ago"] == 1
+    assert told[1][1]["turned_ago"] == 1, "the mood was lowest after the fourth turn"
+    assert "turned" not in sentiment.mood(scores[:2]), "an agent's turn does not tell it again"
+
+
+@given(st.lists(st.floats(-1, 1), max_size=60))
+def test_turning_points_alternate_and_lie_where_the_curve_was_extreme(levels: list[float]) -> None:
+    found = sentiment.turning_points(levels)
+    for extreme, plain_at, way in found:
+        assert 0 <= extreme < plain_at < len(levels)
+        assert way * (levels[plain_at] - levels[extreme]) >= sentiment.SWING
+    assert all(left[2] == -right[2] and left[0] < right[0] for left, right in itertools.pairwise(found))
+
+
+@given(st.lists(st.floats(-1, 1), min_size=1, max_size=60))
+def test_the_mood_stays_on_its_scales(scores: list[float]) -> None:
+    mood = sentiment.mood(scores, True)
+    assert -1 <= mood["call"] <= 1
+    assert -2 <= mood.get("trend", 0.0) <= 2
 
 
 def test_prompts_have_no_sentiment(analyse: sentiment.SentimentAnalyser) -> None:
@@ -103,6 +159,47 @@ def test_any_text_gets_a_finding(analyse: sentiment.SentimentAnalyser, text: str
     assert -1 <= one(analyse, text).score <= 1
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ich warte seit zwei stunden auf meine bestellung und niemand hilft mir",
+        "llevo tres horas esperando y nadie me ayuda con mi pedido",
+        "je suis très déçu du service que vous avez fourni aujourd'hui",
+        "ho aspettato tre ore e nessuno mi ha risposto al telefono",
+        "Где моя посылка, жду три недели",
+        "我的包裹还没有到",
+        "🙂 🙂",
+        "",
+    ],
+)
+def test_what_is_not_english_gets_no_label(analyse: sentiment.SentimentAnalyser, text: str) -> None:
+    assert one(analyse, text).label == "none"
+
+
+def test_handles_links_and_marks_go_and_speech_stays_as_it_is() -> None:
+    assert sentiment.plain("@shop my parcel\nis  late #fail https://x.y/z") == "my parcel is late fail"
+    assert sentiment.plain("I can't hear you, sorry") == "I can't hear you, sorry"
+
+
+def test_one_line_judges_a_text_and_the_last_of_many_turns() -> None:
+    judge = sentiment.judge(encoder.load())
+    assert judge("great, it works perfectly now").label == "positive"
+    turns = ["you lost my parcel and nobody called me back", "the number is four two", "great, it works perfectly now"]
+    finding = judge(turns)
+    assert (finding.label, finding.evidence.utterance) == ("positive", "u3")
+    assert -1 < finding.detail["call"] < finding.score
+    assert judge([]).label == "none"
+    assert judge(["great, thank you"] * 500).detail["call"] > 0.5
+
+
+def test_a_head_of_another_encoder_is_refused() -> None:
+    def read(texts: Sequence[str]) -> NDArray[np.float32]:
+        return np.zeros((len(texts), 384), np.float32)
+
+    with pytest.raises(ModelMissing, match="trained on"):
+        sentiment.load(read)
+
+
 def test_case_and_punctuation_of_words_do_not_matter_for_their_slots() -> None:
     assert sentiment.slots("Thank you, Daniel!") == sentiment.slots("thank you daniel")
     assert len(sentiment.slots("word " * 5000)) < 2 * sentiment.MAX_WORDS
@@ -117,6 +214,7 @@ def test_wrong_files_are_named_with_the_way_out(tmp_path: Path, harm: str) -> No
         file.write_bytes(b"not weights at all")
     elif harm == "shapes":
         one_by_one = np.zeros((1, 1), np.float32)
-        np.savez(file, w1=one_by_one, b1=one_by_one, w2=one_by_one, b2=one_by_one, words=one_by_one, temperature=1.0)
+        parts = dict.fromkeys(("w1", "b1", "w2", "b2", "words"), one_by_one)
+        np.savez(file, **parts, temperature=1.0, reads="")  # type: ignore[arg-type]
     with pytest.raises(ModelMissing, match="git checkout"):
         sentiment.load(encoder.load(), file)
