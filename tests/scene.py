@@ -189,6 +189,7 @@ async def scene(
     encoding: Encoding = "mulaw",
     burst_s: float = 10.0,
     patience_s: float = 10.0,
+    mixed: tuple[Party, ...] = (),
 ) -> AsyncIterator[Scene]:
     """A call that has begun; `real_time` in place of the clock moved by hand. Ended with its journal checked."""
     clock = Clock()
@@ -212,7 +213,7 @@ async def scene(
         )
         log = await hub.open("c")
         sound = await keeper.sound("c", 8_000, encoding, BOTH)
-        call = Call(Opened("c", "plain", BOTH, encoding, 8_000), log, sound, parts)
+        call = Call(Opened("c", "plain", BOTH, encoding, 8_000, mixed=mixed), log, sound, parts)
         call.begin("2026-11-21T20:00:00.000+00:00")
         life = asyncio.create_task(call.run())
         made = Scene(call, log, sound, gate, keeper, clock, life, {"agent": b"", "customer": b""})
