@@ -1,14 +1,15 @@
-"""Sentences to vectors: all-MiniLM-L6-v2 in int8, run by onnxruntime on one thread.
+"""Sentences to vectors, three readings from one pass: all-MiniLM-L6-v2 and a tuned upper half beside its own, int8.
 
-It refuses to know what the vectors are for: topic, sentiment and search each bring their own reading.
+It refuses to know what the vectors are for: topic, sentiment, next action and search each judge by themselves.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -20,16 +21,17 @@ from tokenizers import Tokenizer
 from assist.errors import ModelMissing
 
 WEIGHTS: Final = Path(__file__).resolve().parent / "weights"
-SHA256: Final = {
-    "encoder.onnx": "e096e87a8d3d8b17af7161a9e6ff5bb27c1151391691de0a002dd19cf2cb8b43",
-    "encoder-tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
-}
+READINGS: Final = ("vector", "intent", "tone")
 DIMENSIONS: Final = 384
 MAX_TOKENS: Final = 128
 # A token has at least one character, so no text needs more than this to fill MAX_TOKENS with ordinary words,
 # and a 5,000-word text costs no more to tokenise than a long turn.
 MAX_CHARACTERS: Final = 4_000
-REMEMBERED_TEXTS: Final = 4_096  # 1.5 kB each
+MEND: Final = (
+    "restore it with `git checkout -- models/weights`, or make it anew with "
+    "`python -m models.train encoder` (models/cards/encoder.md says how)"
+)
+REMEMBERED_TEXTS: Final = 4_096  # 5 kB each
 
 
 class Encoder:
@@ -49,17 +51,34 @@ class Encoder:
 
         Any string is taken, the empty one too. Recently seen texts cost a dictionary look-up.
         """
-        vectors = np.empty((len(texts), DIMENSIONS), dtype=np.float32)
-        for row, text in enumerate(texts):
-            vectors[row] = self._vector(text)
-        return vectors
+        return self._read_all(texts)[:, 0]
+
+    def intents(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """What the speakers of `texts` want, from the same pass: float32, shape (n, 384), each of length 1.
+
+        Tuned to tell requests of service calls apart, next to nothing else; `__call__` is for all other likeness.
+        """
+        return self._read_all(texts)[:, 1]
+
+    def tones(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """How `texts` are said, from the same pass: the first token's last state, float32, (n, 384).
+
+        Vectors say what a text is about and are the same for a thing praised and a thing cursed, or nearly so.
+        """
+        return self._read_all(texts)[:, 2]
 
     def forget(self) -> None:
         """Drop the remembered texts, so that a measurement pays for every one of them."""
         with self._lock:
             self._remembered.clear()
 
-    def _vector(self, text: str) -> NDArray[np.float32]:
+    def _read_all(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        rows = np.empty((len(texts), len(READINGS), DIMENSIONS), dtype=np.float32)
+        for row, text in enumerate(texts):
+            rows[row] = self._read(text)
+        return rows
+
+    def _read(self, text: str) -> NDArray[np.float32]:
         with self._lock:
             known = self._remembered.get(text)
             if known is not None:
@@ -69,22 +88,30 @@ class Encoder:
         clean = text[:MAX_CHARACTERS].encode("utf-8", "replace").decode("utf-8")
         ids = np.array([self._tokenizer.encode(clean).ids], dtype=np.int64)
         feed = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
-        vector: NDArray[np.float32] = self._session.run(None, feed)[0][0]
+        readings: NDArray[np.float32] = np.concatenate(self._session.run(READINGS, feed))
         with self._lock:
-            self._remembered[text] = vector
+            self._remembered[text] = readings
             if len(self._remembered) > REMEMBERED_TEXTS:
                 self._remembered.popitem(last=False)
-        return vector
+        return readings
 
 
 def load(path: Path | str | None = None) -> Encoder:
     """The encoder from the folder `path` (default: the shipped `models/weights`), warmed.
 
-    Raises ModelMissing where a file is absent or its hash is not the pinned one (truncated, replaced).
+    Raises ModelMissing where a file is absent or its hash is not the one in `encoder.json` (truncated, replaced).
     """
     folder = Path(path) if path is not None else WEIGHTS
-    graph = _verified(folder / "encoder.onnx")
-    words = _verified(folder / "encoder-tokenizer.json")
+    try:
+        described = json.loads((folder / "encoder.json").read_bytes())
+        name, hashes = str(described["name"]), dict(described["sha256"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelMissing(
+            f"the sentence encoder needs {folder / 'encoder.json'}, which cannot be read "
+            f"({type(error).__name__}: {error}): {MEND}"
+        ) from error
+    graph = _verified(folder / "encoder.onnx", hashes)
+    words = _verified(folder / "encoder-tokenizer.json", hashes)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1  # two threads were slower at the median, and calls share the cores anyway
     options.inter_op_num_threads = 1
@@ -93,26 +120,23 @@ def load(path: Path | str | None = None) -> Encoder:
     tokenizer = Tokenizer.from_str(words.decode("utf-8"))
     tokenizer.no_padding()
     tokenizer.enable_truncation(MAX_TOKENS)
-    encoder = Encoder(session, tokenizer, f"all-MiniLM-L6-v2 int8 {SHA256['encoder.onnx'][:8]}")
+    encoder = Encoder(session, tokenizer, name)
     encoder(["a first sentence, so that no caller waits for the first allocation"])
     return encoder
 
 
-def _verified(file: Path) -> bytes:
-    mend = (
-        "restore it with `git checkout -- models/weights`, or make it anew with "
-        "`python -m models.train.export_encoder` (models/cards/encoder.md says how)"
-    )
+def _verified(file: Path, hashes: Mapping[str, str]) -> bytes:
     try:
         raw = file.read_bytes()
     except OSError as error:
         raise ModelMissing(
-            f"the sentence encoder needs {file}, which cannot be read ({error.strerror}): {mend}"
+            f"the sentence encoder needs {file}, which cannot be read ({error.strerror}): {MEND}"
         ) from error
     found = hashlib.sha256(raw).hexdigest()
-    if found != SHA256[file.name]:
+    expected = str(hashes.get(file.name, ""))
+    if found != expected:
         raise ModelMissing(
             f"{file} is damaged or another version ({len(raw)} bytes, sha256 {found[:12]}…, "
-            f"expected {SHA256[file.name][:12]}…): {mend}"
+            f"expected {expected[:12]}…): {MEND}"
         )
     return raw

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import subprocess
 import sys
@@ -90,13 +91,24 @@ def test_threads_agree(encode: encoder.Encoder) -> None:
 
 
 def test_name_carries_the_hash(encode: encoder.Encoder) -> None:
-    assert encode.name.endswith(encoder.SHA256["encoder.onnx"][:8])
+    raw = (encoder.WEIGHTS / "encoder.onnx").read_bytes()
+    assert encode.name.endswith(hashlib.sha256(raw).hexdigest()[:8])
 
 
-@pytest.mark.parametrize("file", ["encoder.onnx", "encoder-tokenizer.json"])
+def test_three_readings_come_from_one_pass_and_differ(encode: encoder.Encoder) -> None:
+    texts = ["The delivery was wonderful.", "The delivery was dreadful."]
+    vectors, intents, tones = encode(texts), encode.intents(texts), encode.tones(texts)
+    assert vectors.shape == intents.shape == tones.shape == (2, encoder.DIMENSIONS)
+    assert np.allclose(np.linalg.norm(intents, axis=1), 1.0, atol=1e-5)
+    directions = tones / np.linalg.norm(tones, axis=1, keepdims=True)
+    # What differs is how it is said: far apart as tones, close as subjects.
+    assert directions[0] @ directions[1] < vectors[0] @ vectors[1]
+
+
+@pytest.mark.parametrize("file", ["encoder.onnx", "encoder-tokenizer.json", "encoder.json"])
 @pytest.mark.parametrize("harm", ["missing", "truncated", "altered"])
 def test_wrong_files_are_named_with_the_way_out(tmp_path: Path, file: str, harm: str) -> None:
-    for name in encoder.SHA256:
+    for name in ("encoder.onnx", "encoder-tokenizer.json", "encoder.json"):
         shutil.copy(encoder.WEIGHTS / name, tmp_path / name)
     target = tmp_path / file
     raw = target.read_bytes()
