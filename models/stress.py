@@ -60,7 +60,8 @@ LEAST_SWING_DB: Final = 1.2
 MOST_KNOWN: Final = 256  # baselines a judge remembers
 
 DRIFT: Final = 0.1  # a change of score within this is no change
-ALARM: Final = 0.4  # what must have added up beyond it
+MOST_STEP: Final = 0.3  # of one turn: a single outburst is no turn of the call
+ALARM: Final = 0.3  # what must have added up beyond the drift
 
 
 class StressAnalyser:
@@ -244,7 +245,7 @@ def turn_of(scores: Sequence[float]) -> tuple[int, int] | None:
     """Where the last of `scores` shows that they have turned: (index at which that began, 1 up or -1 down), or None.
 
     Two-sided cumulative sums (E. S. Page, Biometrika 41, 1954) of the steps away from the mean since the last turn,
-    less 0.1 each; beyond 0.4 they alarm and start anew from there.
+    each at most 0.3 and less 0.1; beyond 0.3 they alarm and start anew from there. So it takes two at least.
     """
     found = None
     began = {1: 0, -1: 0}
@@ -255,7 +256,7 @@ def turn_of(scores: Sequence[float]) -> tuple[int, int] | None:
         for sign in (1, -1) if count else ():
             if sums[sign] <= 0:
                 began[sign] = at
-            sums[sign] = max(0.0, sums[sign] + sign * (score - level) - DRIFT)
+            sums[sign] = max(0.0, sums[sign] + min(sign * (score - level), MOST_STEP) - DRIFT)
             if sums[sign] > ALARM:
                 found = (began[sign], sign)
         if found is None:

@@ -146,7 +146,7 @@ def test_music_on_hold_is_no_baseline() -> None:
 def test_a_turn_of_the_voice_is_found_where_it_began() -> None:
     found = talk(*FIRST, AS_BEFORE, AS_BEFORE, RAISED, RAISED, AS_BEFORE, AS_BEFORE, AS_BEFORE)
     turned = [(n, f.detail["change"], f.detail["change_ms"]) for n, f in enumerate(found) if "change" in f.detail]
-    assert turned == [(6, 1.0, 60_000.0), (8, -1.0, 80_000.0)]
+    assert turned == [(7, 1.0, 60_000.0), (9, -1.0, 80_000.0)]
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
@@ -155,7 +155,7 @@ def test_turns_are_of_what_was_said(scores: list[float]) -> None:
     if found is not None:
         began, sign = found
         assert 0 < began < len(scores) and sign in (1, -1)
-        assert sign * (scores[-1] - min(scores) if sign > 0 else scores[-1] - max(scores)) > stress.ALARM / len(scores)
+        assert began < len(scores) - 1, "one outburst is no turn"
 
 
 @given(st.lists(st.floats(0.3, 0.39), min_size=1, max_size=30))
