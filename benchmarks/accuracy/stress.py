@@ -179,10 +179,10 @@ def _uar(tense: NDArray[np.bool_], score: Floats) -> float:
 def made(count: int) -> dict[str, Figure]:
     """`count` made voices each: calm ones named calm, raised ones tense, and all that is no voice left alone."""
     judge = stress.judge()
-    calm = [sounds.voice(120, 3, seed=n) for n in range(4)]
-    as_before = [judge(sounds.voice(120, 3, seed=10 + n), HZ, calm).label == "calm" for n in range(count)]
+    calm = [sounds.voice(120, 5, seed=n) for n in range(4)]
+    as_before = [judge(sounds.voice(120, 5, seed=10 + n), HZ, calm).label == "calm" for n in range(count)]
     raised = [
-        judge(sounds.voice(165, 3, tilt=0.9, rough=0.004, syllables=5, seed=10 + n), HZ, calm).label == "tense"
+        judge(sounds.voice(165, 5, tilt=0.9, rough=0.004, syllables=5, seed=10 + n), HZ, calm).label == "tense"
         for n in range(count)
     ]
     nobody = [
@@ -224,6 +224,9 @@ def measure(data: Path, *, quick: bool) -> Measured:
         clean.score[clean.known],
         clips.tense[clean.known],
         split=f"{SPLIT}; not calibrated",
+    )
+    figures["stress.emodb_no_joy_ece"] = bootstrap(
+        calibration_error, clean.score[without], clips.tense[without], split=f"{SPLIT}; happiness left out"
     )
     scores = leave_one_speaker_out(clips, heard["clean"])
     nine = f"{SPLIT}; trained on the other nine speakers, settings chosen among them"
