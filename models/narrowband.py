@@ -1,8 +1,9 @@
-"""The package's wideband acoustic model turned into one for telephone speech, and the features it listens to.
+"""The package's wideband acoustic model turned into one for telephone speech, and the features both listen to.
 
 The model's Gaussians are over 13 cepstra of 25 mel filters up to 6.8 kHz; a telephone line fills only the lower
 ones. Both sides are linear up to the cepstra, so the model of what the lower filters show follows from the one that
-is there: no training. It knows no decoder and no language.
+is there: no training. Over all 25 the same formula gives the model back as it was, for calls that come wide.
+It knows no decoder and no language.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ FFT: Final = 512
 LOWEST_HZ, HIGHEST_HZ = 130.0, 6_800.0
 LIFTER: Final = 22
 PRE_EMPHASIS: Final = 0.97
+TOP_FILTERS, MIDDLE_FILTERS = slice(23, 25), slice(12, 19)  # 5.0 to 6.8 kHz; 1.6 to 3.7 kHz
+WIDE_DB: Final = -35.0
+"""Power above 5 kHz against the middle: telephone speech doubled to 16 kHz has under -46, wideband speech over -22."""
 POWER_FLOOR: Final = 10.0  # just under what the rounding of mu-law leaves: digital silence is no abyss
 LINKED: Final = ("mdef", "sendump", "transition_matrices", "noisedict")
 
@@ -56,21 +60,27 @@ def _cosines() -> Floats:
     return np.asarray(cosines)
 
 
-_BANK: Final = _filterbank()[:HEARD_FILTERS].T
+_BANK: Final = _filterbank().T
 _COSINES: Final = _cosines()
 _LIFT: Final = 1 + LIFTER / 2 * np.sin(np.pi * np.arange(CEPSTRA) / LIFTER)
 _HAMMING: Final = np.hamming(WINDOW)
 
 
 def log_energies(samples: Samples) -> Floats:
-    """Log mel energies of the lower filters, shape (frames, 20); no frame for less than 25.6 ms."""
+    """Log mel energies, shape (frames, 25); no frame for less than 25.6 ms."""
     if len(samples) < WINDOW:
-        return np.zeros((0, HEARD_FILTERS))
+        return np.zeros((0, FILTERS))
     sound = samples.astype(np.float64)
     sound[1:] -= PRE_EMPHASIS * sound[:-1].copy()
     frames = np.lib.stride_tricks.sliding_window_view(sound, WINDOW)[::HOP] * _HAMMING
     power = np.abs(np.fft.rfft(frames, FFT)) ** 2
     return np.asarray(np.log(power @ _BANK + POWER_FLOOR))
+
+
+def is_wide(energies: Floats) -> bool:
+    """Whether there is sound that no telephone line carries; `energies` as from `log_energies`."""
+    power = np.exp(energies).sum(axis=0) - len(energies) * POWER_FLOOR
+    return bool(power[TOP_FILTERS].sum() > 10 ** (WIDE_DB / 10) * max(power[MIDDLE_FILTERS].sum(), POWER_FLOOR))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,15 +107,15 @@ def read_table(path: Path) -> Table:
 
 @dataclass(frozen=True, slots=True)
 class Narrowband:
-    """The model of what the lower filters show. `to_cepstra`: (13, 20), log energies to estimated cepstra."""
+    """The model of what the lower filters show. `to_cepstra`: (13, filters), log energies to estimated cepstra."""
 
     to_cepstra: Floats
     means: Table
     variances: Table
 
-    def features(self, samples: Samples) -> NDArray[np.float32]:
-        """What the decoder is fed: (frames, 13), less their mean over the utterance."""
-        heard = log_energies(samples) @ self.to_cepstra.T
+    def features(self, energies: Floats) -> NDArray[np.float32]:
+        """What the decoder is fed: (frames, 13), less their mean over the utterance. `energies`: (frames, 25)."""
+        heard = energies[:, : self.to_cepstra.shape[1]] @ self.to_cepstra.T
         return np.ascontiguousarray(heard - heard.mean(axis=0) if len(heard) else heard, dtype=np.float32)
 
     def write(self, source: Path, folder: Path) -> None:
@@ -118,8 +128,8 @@ class Narrowband:
             (folder / name).write_bytes(table.header + table.values.astype("<f4").tobytes())
 
 
-def narrow(source: Path) -> Narrowband:
-    """The narrowband model that follows from the wideband one in `source`. Raises OSError, ValueError.
+def narrow(source: Path, filters: int = HEARD_FILTERS) -> Narrowband:
+    """The model over the lower `filters` that follows from the wideband one in `source`. Raises OSError, ValueError.
 
     With lower log energies x = B c + r, r ~ N(0, R) the detail that 13 cepstra leave out, and cepstra c of covariance
     S, the best linear estimate of c from x is G x, G = S B' (B S B' + R)^-1 (Wiener). A density of mean m and
@@ -128,14 +138,14 @@ def narrow(source: Path) -> Narrowband:
     """
     means, variances = read_table(source / "means"), read_table(source / "variances")
     centre, spread = means.values / _LIFT, variances.values / _LIFT**2
-    up = _COSINES[:CEPSTRA, :HEARD_FILTERS].T
-    detail = _COSINES[CEPSTRA:, :HEARD_FILTERS]
+    up = _COSINES[:CEPSTRA, :filters].T
+    detail = _COSINES[CEPSTRA:, :filters]
     static = centre[:, 0].reshape(-1, CEPSTRA)
     overall = SPREAD * (np.cov(static.T) + np.diag(spread[:, 0].reshape(-1, CEPSTRA).mean(axis=0)))
 
     def rest(stream: int) -> Floats:
         # Cepstra above the 13th are not in the model: they are taken to vary as much as the 13th.
-        return detail.T @ detail * np.median(spread[:, stream, :, -1]) + 1e-3 * np.eye(HEARD_FILTERS)
+        return detail.T @ detail * np.median(spread[:, stream, :, -1]) + 1e-3 * np.eye(filters)
 
     to_cepstra = overall @ up.T @ np.linalg.inv(up @ overall @ up.T + rest(0))
     through = to_cepstra @ up

@@ -23,6 +23,7 @@ import numpy as np
 from assist.audio import Samples, Utterance
 from assist.conversation import Transcript, Word
 from assist.errors import ModelMissing, RecogniserFailed
+from models.narrowband import FILTERS, HEARD_FILTERS, Narrowband, is_wide, log_energies, narrow
 
 LANGUAGE: Final = Path(__file__).parent / "weights" / "language"
 TRIGRAMS, DICTIONARY = "language.arpa.gz", "words.dict"
@@ -35,34 +36,44 @@ Said = list[tuple[str, int, int, float]]
 
 
 class Ear:
-    """One decoder; not thread-safe. Lives in a worker process, or in a benchmark."""
+    """Decoders for telephone and wideband speech; not thread-safe. Lives in a worker process, or in a benchmark.
+
+    The wideband one takes half a second and 60 MB, and is made when the first utterance needs it.
+    """
 
     def __init__(self, language_dir: Path = LANGUAGE, **settings: Any) -> None:
+        self._files = {"lm": str(language_dir / TRIGRAMS), "dict": str(language_dir / DICTIONARY)}
+        self._settings = settings
+        self._decoders = {HEARD_FILTERS: self._decoder(HEARD_FILTERS)}
+
+    def _decoder(self, filters: int) -> tuple[Narrowband, Any]:
         import pocketsphinx
 
-        from models.narrowband import narrow
-
         package = Path(pocketsphinx.get_model_path()) / "en-us" / "en-us"
-        self._narrow = narrow(package)
+        acoustic = narrow(package, filters)
         # The decoder reads its model when it is made and keeps nothing open that lies in this folder.
         with tempfile.TemporaryDirectory(prefix="assist-acoustic-") as folder:
-            self._narrow.write(package, Path(folder))
-            files = {"lm": str(language_dir / TRIGRAMS), "dict": str(language_dir / DICTIONARY)}
-            self._decoder = pocketsphinx.Decoder(**{"hmm": folder, **files, "loglevel": "FATAL", **settings})
+            acoustic.write(package, Path(folder))
+            given = {"hmm": folder, **self._files, "loglevel": "FATAL", **self._settings}
+            return acoustic, pocketsphinx.Decoder(**given)
 
     def hear(self, samples: Samples) -> Said:
         """The words in `samples`: int16, shape (n,), 16 kHz. Raises RuntimeError."""
-        features = self._narrow.features(samples)
-        if len(features) == 0:
+        energies = log_energies(samples)
+        if len(energies) == 0:
             return []
-        self._decoder.start_utt()
-        self._decoder.process_cep(features.tobytes(), False, True)
-        self._decoder.end_utt()
-        if self._decoder.hyp() is None:
+        filters = FILTERS if is_wide(energies) else HEARD_FILTERS
+        if filters not in self._decoders:
+            self._decoders[filters] = self._decoder(filters)
+        acoustic, decoder = self._decoders[filters]
+        decoder.start_utt()
+        decoder.process_cep(acoustic.features(energies).tobytes(), False, True)
+        decoder.end_utt()
+        if decoder.hyp() is None:
             return []
         return [
             (segment.word.partition("(")[0], segment.start_frame, segment.end_frame, min(1.0, segment.prob))
-            for segment in self._decoder.seg()
+            for segment in decoder.seg()
             if segment.word[0] not in "<["
         ]
 
@@ -116,7 +127,7 @@ class PocketSphinx:
     rough = True
 
     def __init__(self, language_dir: Path, workers: int) -> None:
-        self.name = "pocketsphinx en-us narrowband + knowledge base"
+        self.name = "pocketsphinx en-us + knowledge base"
         self.workers = workers
         self._language_dir = language_dir
         self._closed = False

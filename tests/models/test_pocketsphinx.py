@@ -11,12 +11,13 @@ import jiwer
 import numpy as np
 import pytest
 import soundfile
+from pocketsphinx import get_model_path
 
 from assist.audio import Samples, Utterance
 from assist.errors import ModelMissing, RecogniserFailed
 from assist.transcribe import Recogniser
 from benchmarks.wer import doubled
-from models import pocketsphinx
+from models import narrowband, pocketsphinx
 from tests.contracts.recogniser import RecogniserContract, utterance
 
 CALL = Path(__file__).parents[2] / "benchmarks" / "calls" / "camera_call"
@@ -106,3 +107,26 @@ def test_missing_weights_say_how_to_build_them(tmp_path: Path) -> None:
 @pytest.mark.parametrize("samples", [np.zeros(0, np.int16), np.zeros(409, np.int16)])
 def test_too_little_to_hear(recogniser: Recogniser, samples: Samples) -> None:
     assert recogniser.transcribe(utterance(samples)).text == ""
+
+
+def test_sound_above_the_telephone_band_is_noticed_and_used() -> None:
+    chance = np.random.default_rng(5)
+    wide = chance.normal(0, 1_000, 16_000).astype(np.int16)
+    narrow = doubled(chance.normal(0, 1_000, 8_000).astype(np.int16))
+    assert narrowband.is_wide(narrowband.log_energies(wide))
+    for quiet in (narrow, np.zeros(16_000, dtype=np.int16)):
+        assert not narrowband.is_wide(narrowband.log_energies(quiet))
+    ear = pocketsphinx.Ear()
+    ear.hear(narrow)
+    assert set(ear._decoders) == {narrowband.HEARD_FILTERS}
+    ear.hear(wide)
+    ear.hear(narrow)
+    assert set(ear._decoders) == {narrowband.HEARD_FILTERS, narrowband.FILTERS}
+
+
+def test_over_all_filters_the_model_is_the_packages_own() -> None:
+    package = Path(get_model_path()) / "en-us" / "en-us"
+    whole = narrowband.narrow(package, narrowband.FILTERS)
+    for ours, name in ((whole.means, "means"), (whole.variances, "variances")):
+        theirs = narrowband.read_table(package / name).values / narrowband._LIFT ** (1 if name == "means" else 2)
+        np.testing.assert_allclose(ours.values, theirs, rtol=0.02, atol=0.02)
