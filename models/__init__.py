@@ -12,16 +12,16 @@ It knows which module answers for which task and imports that one only when it i
 | search | knowledge, limit, weights, encode | text or turns → findings, best first; none where nothing answers |
 | transcribe | kind, weights | samples (int16, 16 kHz) → Transcript |
 
-`topics`: a topics.toml, or objects with id, label, description and examples. `others`: sentences that belong to no
-topic. `knowledge`: a knowledge base's folder, or a file with one article a line ({"id", "title", "text"} in JSON).
-`weights`: the folder of the encoder (of the recogniser, for transcribe); `encode`: an encoder loaded before.
+`topics`: a topics.toml, objects with id, label, description and examples, or id → examples. `others`: sentences that
+belong to no topic. `knowledge`: a knowledge base's folder, or a file with one article a line ({"id", "title", "text"}
+in JSON). `weights`: the folder of the encoder (of the recogniser, for transcribe); `encode`: an encoder loaded before.
 `head`: the file of the policy. All have defaults: what is shipped.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -83,16 +83,15 @@ def _encode(encode: Any, weights: Place | None) -> Any:
 
 
 def _topic(
-    topics: Place | Sequence[Topic] | None = None,
+    topics: Place | Sequence[Topic] | Mapping[str, Sequence[str]] | None = None,
     others: Place | Sequence[str] | None = None,
     weights: Place | None = None,
     encode: Any = None,
 ) -> Judge:
     from models.given import sentences
-    from models.given import topics as subjects
     from models.topic import judge
 
-    learnt = subjects(KNOWLEDGE / "topics.toml" if topics is None else topics)
+    learnt = KNOWLEDGE / "topics.toml" if topics is None else topics
     return judge(_encode(encode, weights), learnt, None if others is None else sentences(others))
 
 

@@ -26,7 +26,7 @@ from benchmarks import queries, synthetic
 from benchmarks.accuracy.figures import Figure, Measured, bootstrap
 from benchmarks.calls import SHIPPED
 from benchmarks.report import ROOT, percentile, table
-from models import encoder, sentiment, stress, topic
+from models import encoder, next_action, satisfaction, sentiment, stress, topic
 from models.train.vectors import encoded
 
 ARTICLES: Final = 10_000
@@ -36,6 +36,7 @@ WARM: Final = 20  # turns before the clock counts
 STRESS_S: Final = 3
 MANY: Final = 64  # texts at once that are worth remembering between runs
 SEED: Final = 5
+AGENT: Final = "could you tell me a little more about that please"
 
 Times = dict[str, list[float]]
 
@@ -82,7 +83,9 @@ class Understanding:
         self.analysers = {
             "sentiment": sentiment.load(self.encode),
             "topic": topic.load(self.encode, tuple(shipped.topics.values())),
+            "satisfaction": satisfaction.load(self.encode),
         }
+        self.next_action = next_action.judge(self.encode)
 
     def turn(self, text: str, so_far: Conversation, times: Times) -> Conversation:
         """One more turn of the customer; each stage's ms are added to `times`, their sum as "mind".
@@ -105,10 +108,20 @@ class Understanding:
         for name, judge in self.analysers.items():
             findings += stage(name, lambda judge=judge: judge(heard, so_far))  # type: ignore[misc]
         after = so_far.with_turn(Turn(said, tuple(findings)))
+        stage("next_action", lambda: self.next_action(events(after)))
         stage("search", lambda: self.search(self.guide.query(after), 2))
         times["mind"].append((time.perf_counter() - began) * 1000)
         times["cpu"].append((time.thread_time() - began_cpu) * 1000)
         return after
+
+
+def events(conversation: Conversation) -> list[dict[str, str]]:
+    """What a policy would be told: after each turn of the customer the agent has done and said something."""
+    happened: list[dict[str, str]] = []
+    for turn in conversation.turns:
+        happened += [{"action": "ask"}, {"party": "agent", "text": AGENT}] if happened else []
+        happened.append({"party": "customer", "text": turn.transcript.text})
+    return happened
 
 
 _NOTHING: Final = np.zeros(0, dtype=np.int16)
