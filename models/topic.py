@@ -1,6 +1,7 @@
-"""What the call is about: one of the knowledge base's topics or "none", learnt at start from their examples.
+"""What the call is about: one of the knowledge base's topics or "none", added up over the customer's turns.
 
 It knows neither articles nor actions, and reads the customer's words only.
+How topics are learnt stands in models/topic_learnt.py.
 """
 
 from __future__ import annotations
@@ -8,112 +9,57 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from assist.conversation import Conversation, Evidence, Finding, Heard, Transcript
+from assist.audio import Utterance
+from assist.conversation import Conversation, Evidence, Finding, Heard, Transcript, Turn
 from assist.errors import ModelMissing
+from models.given import Subject
+from models.given import topics as given_topics
+from models.topic_learnt import Encode, Floats, Learnt, Topic, learn
 
-Vectors = NDArray[np.float32]
-Encode = Callable[[Sequence[str]], Vectors]
-Floats = NDArray[np.float64]
+__all__ = ["Learnt", "Topic", "TopicAnalyser", "background", "judge", "learn", "load", "pieces"]
 
 BACKGROUND: Final = Path(__file__).resolve().parent / "weights" / "topic_background.txt"
-THRESHOLD: Final = 0.4  # where about 5% of out-of-scope questions still pass for a topic (models/cards/topic.md)
+THRESHOLD: Final = 0.35  # what an agent is shown; models/cards/topic.md has what passes for a topic at it
+ANY: Final = 0.5  # below it "none" is likelier than all topics together
 TURNS: Final = 10
-FADE: Final = 0.95  # what small talk leaves of a topic, per turn
-REPLACE: Final = 0.65  # what a turn that is about something leaves of what was said before
+CHANGE: Final = 0.02  # how likely a turn opens another subject
 LEAST_NONE: Final = 0.02  # no single turn is surer than this
 MIN_WORDS: Final = 2
 PIECE_WORDS: Final = 12
 MAX_PIECES: Final = 3
 MAX_WORDS: Final = 100
-RIDGE: Final = 1.0
-
-
-class Topic(Protocol):
-    """What a topic must have to be learnt."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def label(self) -> str: ...
-    @property
-    def description(self) -> str: ...
-    @property
-    def examples(self) -> Sequence[str]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Learnt:
-    """Mean directions of the topics, and a gate that tells "some topic" from everything else."""
-
-    ids: tuple[str, ...]
-    centroids: Floats  # (k, 384), unit rows
-    temperature: float
-    separator: Floats  # (385,) ridge regression, topic 1 against background 0, last is the constant
-    gate: Floats  # (3,) logistic over (separator's value, nearest centroid's cosine, 1)
-
-    def probabilities(self, vectors: Vectors) -> Floats:
-        """P(topic) per vector, shape (n, k); what is missing from 1 in a row is P(none).
-
-        P(topic j | x) = gate(x) * softmax(temperature * cosine(x, centroid))_j.
-        """
-        cosines = vectors.astype(np.float64) @ self.centroids.T
-        gate = _sigmoid(_with_one(_gate_features(_with_one(vectors) @ self.separator, cosines)) @ self.gate)
-        return gate[:, None] * _softmax(self.temperature * cosines)
-
-
-def learn(encode: Encode, topics: Sequence[Topic], others: Sequence[str]) -> Learnt:
-    """Fit from each topic's examples and its label with description, against `others`; well under 2 s for 25 topics.
-
-    Temperature and gate are calibrated on leave-one-out values (closed form), so that the examples do not
-    vouch for themselves. Raises ValueError without topics or background.
-    """
-    if not topics or not others:
-        raise ValueError("topics need at least one topic and one background sentence")
-    texts: list[str] = []
-    owner: list[int] = []
-    for number, topic in enumerate(topics):
-        own = [*topic.examples, f"{topic.label}. {topic.description}"]
-        texts += own
-        owner += [number] * len(own)
-    vectors = encode([*texts, *others]).astype(np.float64)
-    about = vectors[: len(texts)]
-    owners = np.array(owner)
-    sums = np.stack([about[owners == number].sum(axis=0) for number in range(len(topics))])
-
-    cosines = vectors @ _unit(sums).T
-    rest = _unit(sums[owners] - about)  # each example against its own topic without it
-    cosines[np.arange(len(texts)), owners] = (about * rest).sum(axis=1)
-    temperature = _temperature(cosines[: len(texts)], owners)
-
-    is_topic = np.arange(len(vectors)) < len(texts)
-    separator, held_out = _ridge(_with_one(vectors), is_topic.astype(np.float64))
-    gate = _logistic(_with_one(_gate_features(held_out, cosines)), is_topic.astype(np.float64))
-    return Learnt(tuple(t.id for t in topics), _unit(sums), temperature, separator, gate)
+ALIKE: Final = 0.55  # cosine from which a sentence of the shipped background says what some example says
+REMEMBERED_TEXTS: Final = 4_096
 
 
 class TopicAnalyser:
     """Finds what the call is about after each customer turn. Stateless: re-reads the last turns each time.
 
     A turn's odds for topic j, r_j = P_j / P_none, are the highest of the turn and its pieces (a request may
-    hide in a long greeting), and g is the turn's highest sum of P_j. Over the customer's last turns, oldest
-    first, S_j <- S_j * 0.95 * 0.65**g + log(1 + r_j), and P(j | call) = o_j / (1 + sum_i o_i) with
-    o_j = exp(S_j) - 1. So one turn alone is judged by itself, agreeing turns add up, small talk fades a topic
-    slowly and a new subject replaces it within a turn or two. A topic is named from 0.4 on, and keeps its
-    name down to 0.2 while no other passes it: a turn that touches three subjects does not undo the call's.
+    hide in a long greeting). Over the customer's last turns, oldest first, with a_j = P(j | turns so far) and
+    a_0 = P(none): first a part CHANGE of every a_j goes to a_0 (the customer may have changed the subject),
+    then a_j <- a_j (1 + r_j) + a_0 r_j, and all are scaled to sum to 1. So one turn alone is judged by itself,
+    agreeing turns add up, small talk leaves a topic nearly as it was and a new subject replaces it within a
+    turn or two. Where topics were learnt without `others` a call is about one of them throughout: CHANGE is 0.
+
+    A topic is named from `least` on where "none" has at most half, and keeps its name down to half of `least`
+    while no other passes it: a turn that touches three subjects does not undo the call's.
     """
 
-    def __init__(self, encode: Encode, learnt: Learnt) -> None:
+    def __init__(self, encode: Encode, learnt: Learnt, least: float = THRESHOLD) -> None:
         self._encode = encode
         self._learnt = learnt
+        self._least = least
+        self._least_words = MIN_WORDS if least else 1  # in a live call one word is mostly an answer
         self._source = f"topic {len(learnt.ids)} topics"
+        self._odds = lru_cache(REMEMBERED_TEXTS)(self._read)
 
     def __call__(self, heard: Heard, so_far: Conversation) -> Sequence[Finding]:
         """One finding per customer turn: a topic id, or "none" where nothing fits; nothing for other parties.
@@ -125,37 +71,47 @@ class TopicAnalyser:
             return ()
         before = so_far.by("customer")[-(TURNS - 1) :]
         last = before[-1].finding("topic") if before else None
-        spoken = [t for t in (*(turn.transcript for turn in before), heard.transcript) if _speaks(t)]
+        spoken = [t for t in (*(turn.transcript for turn in before), heard.transcript) if self._speaks(t)]
         here = _evidence(heard.transcript, "", self._source)
         if not spoken:
             return (Finding("topic", "none", 1.0, here),)
-        total = np.zeros(len(self._learnt.ids))
-        gains = []
-        for turn in spoken:
-            gain, about = self._turn(turn.text)
-            total = total * FADE * REPLACE**about + gain
-            gains.append(gain)
-        odds = np.expm1(total)
-        probability = odds / (1.0 + odds.sum())
+        odds = [self._odds(turn.text) for turn in spoken]
+        share = self._added_up(odds)
+        probability, none = share[:-1], float(share[-1])
         order = np.argsort(-probability)
         best = int(order[0])
         detail = {self._learnt.ids[int(j)]: round(float(probability[j]), 4) for j in order[:3]}
         known = last is not None and last.label == self._learnt.ids[best]
-        if probability[best] < (THRESHOLD / 2 if known else THRESHOLD):
-            return (Finding("topic", "none", round(1.0 - float(probability[best]), 4), here, detail),)
+        half = 0.5 if known else 1.0
+        if probability[best] < self._least * half or 1.0 - none < ANY * half:
+            return (Finding("topic", "none", round(none, 4), here, detail),)
         # The latest turn that says it at least half as clearly as the clearest one: fresh evidence reads best.
-        shares = np.array([gain[best] for gain in gains])
-        decider = spoken[int(np.flatnonzero(shares >= shares.max() / 2)[-1])]
+        gains = np.log1p([each[best] for each in odds])
+        decider = spoken[int(np.flatnonzero(gains >= gains.max() / 2)[-1])]
         evidence = _evidence(decider, self._quote(decider.text, best), self._source)
         return (Finding("topic", self._learnt.ids[best], detail[self._learnt.ids[best]], evidence, detail),)
 
-    def _turn(self, text: str) -> tuple[Floats, float]:
-        """log(1 + odds) of each topic against "none", shape (k,), and how much the turn is about any topic."""
+    def _speaks(self, transcript: Transcript) -> bool:
+        return len(transcript.text.split(maxsplit=self._least_words)) >= self._least_words
+
+    def _added_up(self, odds: Sequence[Floats]) -> Floats:
+        """P(topic | turns) for each topic, then P(none)."""
+        change = CHANGE if self._learnt.rejects else 0.0
+        share = np.zeros(len(self._learnt.ids) + 1)
+        share[-1] = 1.0
+        for each in odds:
+            share *= 1.0 - change
+            share[-1] += change
+            share[:-1] = share[:-1] * (1.0 + each) + share[-1] * each
+            share /= share.sum()
+        return share
+
+    def _read(self, text: str) -> Floats:
+        """Odds of each topic against "none" in one turn, shape (k,)."""
         parts = pieces(text)
         share = self._learnt.probabilities(self._encode([text, *parts] if len(parts) > 1 else parts))
-        about = share.sum(axis=1, keepdims=True)
-        odds: Floats = (share / np.maximum(1.0 - about, LEAST_NONE)).max(axis=0)
-        return np.log1p(odds), float(about.max())
+        odds: Floats = (share / np.maximum(1.0 - share.sum(axis=1, keepdims=True), LEAST_NONE)).max(axis=0)
+        return odds
 
     def _quote(self, text: str, topic: int) -> str:
         parts = pieces(text)
@@ -164,7 +120,45 @@ class TopicAnalyser:
 
 def load(encode: Encode, topics: Sequence[Topic]) -> TopicAnalyser:
     """The analyser for `topics`, learnt now. Raises ModelMissing where the shipped background is not there."""
-    return TopicAnalyser(encode, learn(encode, topics, background()))
+    return TopicAnalyser(encode, learn(encode, topics, background(), ALIKE))
+
+
+def judge(
+    encode: Encode,
+    topics: Path | str | Sequence[Topic] | Mapping[str, Sequence[str]],
+    others: Sequence[str] | None = None,
+) -> Callable[[str | Sequence[str]], Finding]:
+    """What reads one text, or a customer's turns (oldest first), and finds what they are about.
+
+    `topics`: a topics.toml, topics, or id -> examples. `others`: what belongs to none of them; None takes the
+    shipped background but for sentences that say what an example says, and an empty sequence means that
+    everything said is about one of the topics. Unlike the analyser of a live call it names the likeliest topic
+    however close the next one is, as long as "none" is less likely than all topics together: whoever asks
+    may cut at a score. Raises ConfigError for topics that cannot be read, ModelMissing without the background.
+    """
+    if isinstance(topics, Mapping):
+        topics = [Subject(name, name.replace("_", " "), "", tuple(said)) for name, said in topics.items()]
+    subjects = given_topics(topics)
+    learnt = learn(encode, subjects, background(), ALIKE) if others is None else learn(encode, subjects, others)
+    return Judge(TopicAnalyser(encode, learnt, least=0.0))
+
+
+class Judge:
+    """An analyser as a callable of texts."""
+
+    def __init__(self, analyse: TopicAnalyser) -> None:
+        self._analyse = analyse
+
+    def __call__(self, said: str | Sequence[str]) -> Finding:
+        """The finding after the last of `said`: a text, or a customer's turns, oldest first. "none" of nothing."""
+        so_far = Conversation("")
+        finding = Finding("topic", "none", 1.0, Evidence())
+        for number, text in enumerate([said] if isinstance(said, str) else said, 1):
+            transcript = Transcript(f"u{number}", "customer", 0, 0, text)
+            utterance = Utterance(transcript.utterance, "customer", 0, 0, 0, np.zeros(0, dtype=np.int16))
+            (finding,) = self._analyse(Heard(utterance, transcript), so_far)
+            so_far = so_far.with_turn(Turn(transcript, (finding,)))
+        return finding
 
 
 def background() -> list[str]:
@@ -197,10 +191,6 @@ def pieces(text: str) -> list[str]:
     return [*parts, text[words[begin].start() : words[-1].end()]]
 
 
-def _speaks(transcript: Transcript) -> bool:
-    return len(transcript.text.split(maxsplit=MIN_WORDS)) >= MIN_WORDS
-
-
 def _evidence(transcript: Transcript, quote: str, source: str) -> Evidence:
     start = transcript.text.find(quote) if quote else -1
     return Evidence(
@@ -212,58 +202,3 @@ def _evidence(transcript: Transcript, quote: str, source: str) -> Evidence:
         quote=quote,
         source=source,
     )
-
-
-def _gate_features(separated: Floats, cosines: Floats) -> Floats:
-    return np.stack([separated, cosines.max(axis=1)], axis=1)
-
-
-def _with_one(rows: NDArray[np.floating]) -> Floats:
-    return np.concatenate([rows.astype(np.float64), np.ones((len(rows), 1))], axis=1)
-
-
-def _unit(rows: Floats) -> Floats:
-    unit: Floats = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
-    return unit
-
-
-def _softmax(rows: Floats) -> Floats:
-    powers = np.exp(rows - rows.max(axis=1, keepdims=True))
-    shares: Floats = powers / powers.sum(axis=1, keepdims=True)
-    return shares
-
-
-def _sigmoid(values: Floats) -> Floats:
-    return 1.0 / (1.0 + np.exp(-np.clip(values, -30.0, 30.0)))
-
-
-def _temperature(cosines: Floats, owners: NDArray[np.int_]) -> float:
-    """The factor that makes softmax(factor * cosines) likeliest for the held-out examples."""
-    rows = np.arange(len(owners))
-    factors = np.arange(4.0, 41.0)
-    losses = [-np.log(np.maximum(_softmax(f * cosines)[rows, owners], 1e-12)).mean() for f in factors]
-    return float(factors[int(np.argmin(losses))])
-
-
-def _ridge(rows: Floats, target: Floats) -> tuple[Floats, Floats]:
-    """Weights of a class-balanced ridge regression, and its leave-one-out predictions.
-
-    The latter by the identity y_i - a_i / (K^-1)_ii for kernel ridge regression (K = XX' + rI, a = K^-1 y).
-    """
-    root = np.sqrt(np.where(target > 0, 0.5 / target.mean(), 0.5 / (1 - target.mean())))
-    weighted = rows * root[:, None]
-    inverse = np.linalg.inv(weighted @ weighted.T + RIDGE * np.eye(len(rows)))
-    dual = inverse @ (root * target)
-    held_out = (root * target - dual / np.diag(inverse)) / root
-    return weighted.T @ dual, held_out
-
-
-def _logistic(rows: Floats, target: Floats, steps: int = 25) -> Floats:
-    """Logistic regression by Newton's method with a touch of ridge; few columns, so a few steps settle it."""
-    weights = np.zeros(rows.shape[1])
-    for _ in range(steps):
-        share = _sigmoid(rows @ weights)
-        slope = rows.T @ (share - target) + 1e-2 * weights
-        bend = (rows * (share * (1 - share))[:, None]).T @ rows + 1e-2 * np.eye(len(weights))
-        weights = weights - np.linalg.solve(bend, slope)
-    return weights
