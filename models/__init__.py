@@ -67,7 +67,8 @@ def takes(task: str) -> tuple[str, ...]:
 
 
 @cache
-def _encoder(folder: Path | None) -> Encoder:
+def shared_encoder(folder: Path | None = None) -> Encoder:
+    """The encoder in `folder` (default: the shipped one), the same for all who ask. Raises ModelMissing."""
     from models.encoder import load as loaded
 
     return loaded(folder)
@@ -79,7 +80,7 @@ def _encode(encode: Any, weights: Place | None) -> Any:
         if not callable(encode):
             raise ConfigError(f"encode is a {type(encode).__name__}; it must be what models.encoder.load gives")
         return encode
-    return _encoder(None if weights is None else Path(weights).expanduser().resolve())
+    return shared_encoder(None if weights is None else Path(weights).expanduser().resolve())
 
 
 def _topic(

@@ -6,6 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -20,7 +21,7 @@ import models
 from assist.audio import RATE_HZ, Utterance
 from assist.conversation import Conversation, Finding, Heard, Transcript, Turn
 from assist.knowledge import Knowledge
-from models import encoder, sentiment, stress, topic
+from models import satisfaction, sentiment, stress, topic
 
 BUDGET_S = 0.25
 """Processor time of one judgement: neighbours on the machine must not fail this. A usual one takes a hundredth."""
@@ -112,59 +113,59 @@ def heard(text: str, samples: NDArray[np.int16] | None = None) -> Heard:
     return Heard(Utterance("u", "customer", 0, end_ms, end_ms, sound), Transcript("u", "customer", 0, end_ms, text))
 
 
-@pytest.fixture(scope="module")
-def judges() -> dict[str, Any]:
-    """Everything that reads words, over one encoder, warm."""
-    encode = encoder.load()
-    found = {name: models.load(name, encode=encode) for name in ("topic", "sentiment", "search", "satisfaction")}
-    for judge in found.values():
-        judge(["my bill is wrong"])
-    return found
+@cache
+def judge_of(task: str) -> Any:
+    """What reads words, warm."""
+    judge = models.load(task)
+    judge(["my bill is wrong"])
+    return judge
 
 
-@pytest.fixture(scope="module")
-def analysers() -> dict[str, Any]:
-    """What a call asks, over one encoder."""
-    encode = encoder.load()
-    topics = tuple(Knowledge.load(models.KNOWLEDGE).topics.values())
-    return {"sentiment": sentiment.load(encode), "topic": topic.load(encode, topics), "stress": stress.load()}
+@cache
+def analyser(name: str) -> Any:
+    """What a call asks."""
+    if name == "stress":
+        return stress.load()
+    encode = models.shared_encoder()
+    if name == "topic":
+        return topic.load(encode, tuple(Knowledge.load(models.KNOWLEDGE).topics.values()))
+    return {"sentiment": sentiment, "satisfaction": satisfaction}[name].load(encode)
 
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
 @pytest.mark.parametrize("task", ["topic", "sentiment", "search"])
-def test_any_text_is_judged_or_abstained_on(judges: dict[str, Any], task: str, text: str) -> None:
-    in_time(judges[task], text)
-    in_time(judges[task], ["hello, my bill is wrong", text])
+def test_any_text_is_judged_or_abstained_on(task: str, text: str) -> None:
+    in_time(judge_of(task), text)
+    in_time(judge_of(task), ["hello, my bill is wrong", text])
 
 
 @pytest.mark.parametrize("task", ["topic", "sentiment"])
 @pytest.mark.parametrize("name", ["empty", "blank", "marks"])
-def test_where_there_is_nothing_to_judge_they_abstain(judges: dict[str, Any], task: str, name: str) -> None:
-    (finding,) = in_time(judges[task], TEXTS[name])
+def test_where_there_is_nothing_to_judge_they_abstain(task: str, name: str) -> None:
+    (finding,) = in_time(judge_of(task), TEXTS[name])
     assert finding.label == "none"
-    (finding,) = in_time(judges[task], [])
+    (finding,) = in_time(judge_of(task), [])
     assert finding.label == "none"
 
 
-def test_search_shows_nothing_for_nothing(judges: dict[str, Any]) -> None:
+def test_search_shows_nothing_for_nothing() -> None:
     nothing: tuple[Any, ...] = (TEXTS["empty"], TEXTS["blank"], TEXTS["marks"], [])
     for said in nothing:
-        assert in_time(judges["search"], said) == []
+        assert in_time(judge_of("search"), said) == []
 
 
-def test_a_call_of_nothing_but_odd_turns_has_a_satisfaction_or_none(judges: dict[str, Any]) -> None:
+def test_a_call_of_nothing_but_odd_turns_has_a_satisfaction_or_none() -> None:
     for turns in ([], [""], list(TEXTS.values())):
-        in_time(judges["satisfaction"], turns)
+        in_time(judge_of("satisfaction"), turns)
 
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
-def test_any_text_in_a_call_is_heard(analysers: dict[str, Any], text: str) -> None:
+@pytest.mark.parametrize("name", ["sentiment", "topic", "satisfaction"])
+def test_any_text_in_a_call_is_heard(name: str, text: str) -> None:
     so_far = Conversation("c")
     for said in ("my bill is wrong", text, "thank you"):
         now = heard(said)
-        found: list[Finding] = []
-        for analyse in analysers.values():
-            found += in_time(analyse, now, so_far)
+        found = in_time(analyser(name), now, so_far)
         so_far = so_far.with_turn(Turn(now.transcript, tuple(found)))
 
 
@@ -188,11 +189,11 @@ def test_where_nobody_speaks_nobody_is_tense(name: str) -> None:
 
 
 @pytest.mark.parametrize("sound", SOUNDS.values(), ids=SOUNDS)
-def test_any_sound_in_a_call_is_heard(analysers: dict[str, Any], sound: NDArray[np.float32]) -> None:
+def test_any_sound_in_a_call_is_heard(sound: NDArray[np.float32]) -> None:
     so_far = Conversation("c")
     for samples in (tone(6), sound, tone(2)):
         now = heard("words", pcm(samples))
-        found = in_time(analysers["stress"], now, so_far)
+        found = in_time(analyser("stress"), now, so_far)
         so_far = so_far.with_turn(Turn(now.transcript, tuple(found)))
 
 
@@ -216,8 +217,8 @@ def test_any_events_are_ranked_or_abstained_on(events: Sequence[Any]) -> None:
 
 @drawn(text=st.text(max_size=300))
 @settings(max_examples=60, deadline=None)
-def test_whatever_is_said(judges: dict[str, Any], text: str) -> None:
+def test_whatever_is_said(text: str) -> None:
     for task in ("topic", "sentiment", "search"):
-        found = judges[task](text)
+        found = judge_of(task)(text)
         for each in [found] if isinstance(found, Finding) else found:
             sound_judgement(each)
