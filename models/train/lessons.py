@@ -77,7 +77,7 @@ def lessons(data: Path, rng: random.Random) -> tuple[list[Lesson], Heads]:
     """All lessons over the training parts of what may be shipped, and the heads they need."""
     intents = _by_label(records.clinc150(data, "train"))
     bank = _by_label([(text, label) for text, label in records.banking77(data) if not records.held_out(text)])
-    service, domains = _service(data)
+    asked, domains = _requests(data)
     decisions = _decisions(data)
     actions = {a: n for n, a in enumerate(sorted({d.action for d in decisions}))}
     events = {e: n + 1 for n, e in enumerate(sorted({e for d in decisions for e in d.before}))}
@@ -103,7 +103,7 @@ def lessons(data: Path, rng: random.Random) -> tuple[list[Lesson], Heads]:
         return contrastive(pupil(texts)[0], labels, TEMPERATURE)
 
     def request(pupil: Pupil, _: Heads) -> Tensor:
-        texts, labels = groups(service[rng.choice(sorted(service))], 12, 4)
+        texts, labels = groups(asked[rng.choice(sorted(asked))], 12, 4)
         return 0.5 * contrastive(pupil(texts)[0], labels, TEMPERATURE)
 
     def domain(pupil: Pupil, _: Heads) -> Tensor:
