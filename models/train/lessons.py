@@ -160,20 +160,20 @@ def _by_label(pairs: records.Labelled) -> dict[str, list[str]]:
     return by
 
 
-def _service(data: Path) -> tuple[dict[str, dict[str, list[str]]], dict[str, list[str]]]:
+def _requests(data: Path) -> tuple[dict[str, dict[str, list[str]]], dict[str, list[str]]]:
     """multidogo's customer turns by domain and intent, and the turns a call begins with by domain."""
-    requests: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    found: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     openings: dict[str, list[str]] = defaultdict(list)
     seen: dict[str, int] = defaultdict(int)
     for turn in records.multidogo(data, "train"):
         seen[turn.call] += 1
         words = len(turn.text.split())
         if words > 2 and turn.intent != "contentonly":
-            requests[turn.domain][turn.intent].add(turn.text)
+            found[turn.domain][turn.intent].add(turn.text)
         if words > 3 and seen[turn.call] <= 4:
             openings[turn.domain].append(turn.text)
     # An intent of a handful of sentences would be drawn again and again.
-    kept = {d: {i: sorted(t) for i, t in by.items() if len(t) >= 8} for d, by in requests.items()}
+    kept = {d: {i: sorted(t) for i, t in by.items() if len(t) >= 8} for d, by in found.items()}
     return kept, openings
 
 
