@@ -60,7 +60,8 @@ def _own(path: Path, written: Counter[str]) -> list[str]:
     """Words of the knowledge base's own dictionary in the spelling that is written most."""
     if not path.exists():
         return []
-    listed = dict.fromkeys(line.split()[0].lower() for line in path.read_text("utf-8").splitlines() if line.strip())
+    words = (line.split()[0].lower() for line in path.read_text("utf-8").splitlines() if line.strip())
+    listed = [word for word in words if "'" not in word]
     forms: dict[str, Counter[str]] = {word: Counter() for word in listed}
     for word, times in written.items():
         if (plain := word.lower().replace("-", "")) in forms:

@@ -39,6 +39,7 @@ def knowledge_text(folder: Path) -> Iterator[str]:
         meta = tomllib.loads(front)
         yield meta["title"]
         yield from meta.get("keywords", [])
+        yield from meta.get("asked", [])
         yield re.sub(r"(?m)^(#+|-|\d+\.)\s+", "", body).replace("*", "").replace("`", "")
     for path in (folder / "topics.toml", folder / "actions.toml", *sorted(folder.glob("playbooks/*.toml"))):
         if path.exists():
