@@ -124,6 +124,12 @@ def clinc150(data: Path, part: str) -> Labelled:
         return [(text, label) for text, label in json.load(file)[part]]
 
 
+def natcs_insurance(data: Path) -> Labelled:
+    """Spoken-style requests to an insurer with their intents; nothing is trained on them."""
+    rows = map(json.loads, _there(data / "natcs_insurance" / "utterances.jsonl").read_text("utf-8").splitlines())
+    return [(row["utterance"], row["intent"]) for row in rows]
+
+
 class Said(NamedTuple):
     """One customer turn of multidogo; `number` counts the turns of both parties."""
 
