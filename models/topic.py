@@ -21,7 +21,7 @@ from assist.conversation import Conversation, Evidence, Finding, Heard, Transcri
 from assist.errors import ModelMissing
 from models.given import Subject
 from models.given import topics as given_topics
-from models.topic_learnt import Encode, Floats, Learnt, Topic, learn
+from models.topic_learnt import Encode, Floats, Learnt, Topic, learn, read
 
 __all__ = ["Learnt", "Topic", "TopicAnalyser", "background", "judge", "learn", "load", "pieces"]
 
@@ -35,19 +35,20 @@ MIN_WORDS: Final = 2
 PIECE_WORDS: Final = 12
 MAX_PIECES: Final = 3
 MAX_WORDS: Final = 100
-ALIKE: Final = 0.55  # cosine from which a sentence of the shipped background says what some example says
+ALIKE: Final = 0.65  # cosine from which a sentence of the shipped background says what some example says
 REMEMBERED_TEXTS: Final = 4_096
 
 
 class TopicAnalyser:
     """Finds what the call is about after each customer turn. Stateless: re-reads the last turns each time.
 
-    A turn's odds for topic j, r_j = P_j / P_none, are the highest of the turn and its pieces (a request may
-    hide in a long greeting). Over the customer's last turns, oldest first, with a_j = P(j | turns so far) and
-    a_0 = P(none): first a part CHANGE of every a_j goes to a_0 (the customer may have changed the subject),
-    then a_j <- a_j (1 + r_j) + a_0 r_j, and all are scaled to sum to 1. So one turn alone is judged by itself,
-    agreeing turns add up, small talk leaves a topic nearly as it was and a new subject replaces it within a
-    turn or two. Where topics were learnt without `others` a call is about one of them throughout: CHANGE is 0.
+    A turn's odds for topic j are r_j = P_j / P_none, of the whole turn, or of that piece of it that is more than
+    twice as much about any topic (a request may hide in a long greeting). Over the customer's last turns, oldest
+    first, with a_j = P(j | turns so far) and a_0 = P(none): first a part CHANGE of every a_j goes to a_0 (the
+    customer may have changed the subject), then a_j <- a_j (1 + r_j) + a_0 r_j, and all are scaled to sum to 1.
+    So one turn alone is judged by itself, agreeing turns add up, small talk leaves a topic nearly as it was and
+    a new subject replaces it within a turn or two. Where topics were learnt without `others` a call is about one
+    of them throughout: CHANGE is 0.
 
     A topic is named from `least` on where "none" has at most half, and keeps its name down to half of `least`
     while no other passes it: a turn that touches three subjects does not undo the call's.
@@ -108,14 +109,16 @@ class TopicAnalyser:
 
     def _read(self, text: str) -> Floats:
         """Odds of each topic against "none" in one turn, shape (k,)."""
-        parts = pieces(text)
-        share = self._learnt.probabilities(self._encode([text, *parts] if len(parts) > 1 else parts))
-        odds: Floats = (share / np.maximum(1.0 - share.sum(axis=1, keepdims=True), LEAST_NONE)).max(axis=0)
+        parts = pieces(text) if self._learnt.rejects else ()  # one piece is as much about some topic as another
+        share = self._learnt.probabilities(read(self._encode, [text, *parts] if len(parts) > 1 else [text]))
+        about = share.sum(axis=1)
+        telling = share[0 if about[0] >= about.max() / 2 else int(about.argmax())]
+        odds: Floats = telling / max(1.0 - float(telling.sum()), LEAST_NONE)
         return odds
 
     def _quote(self, text: str, topic: int) -> str:
         parts = pieces(text)
-        return parts[int(np.argmax(self._learnt.probabilities(self._encode(parts))[:, topic]))]
+        return parts[int(np.argmax(self._learnt.probabilities(read(self._encode, parts))[:, topic]))]
 
 
 def load(encode: Encode, topics: Sequence[Topic]) -> TopicAnalyser:

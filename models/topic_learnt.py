@@ -58,6 +58,22 @@ class Learnt:
         return which if self.gate is None else _sigmoid(_gate_features(values) @ self.gate)[:, None] * which
 
 
+def read(encode: Encode, texts: Sequence[str]) -> Rows:
+    """What an encoder reads in `texts`, shape (n, d), each of length 1.
+
+    Where it has two readings, what a text is about and what its speaker wants (`intents`), both stand side by
+    side and a cosine is the mean of the two; on topics the encoder was not tuned on neither alone is as good
+    (models/LOG.md).
+    """
+    about = encode(texts)
+    intents: Encode | None = getattr(encode, "intents", None)
+    if intents is None:
+        return about
+    both: Rows = np.concatenate([about, intents(texts)], axis=1)
+    both /= np.sqrt(2)
+    return both
+
+
 def learn(encode: Encode, topics: Sequence[Topic], others: Sequence[str], alike: float = 2.0) -> Learnt:
     """Fit from each topic's examples and its label with description, against `others`, which belong to no topic.
 
@@ -69,15 +85,15 @@ def learn(encode: Encode, topics: Sequence[Topic], others: Sequence[str], alike:
     if not topics:
         raise ValueError("topics need at least one topic")
     texts, counts = _counted(topics, others)
-    vectors = encode(texts).astype(np.float32)
+    vectors = read(encode, texts)
     about: NDArray[np.bool_] = counts[:, :-1].sum(axis=1) > 0
     kept = about.copy()
     kept[~about] = (vectors[~about] @ vectors[about].T).max(axis=1, initial=-1.0) < alike
     vectors, counts, about = vectors[kept], counts[kept], about[kept]
     copies: Rows = counts.sum(axis=1)
     targets: Rows = counts / copies[:, None]
-    scope: Floats = targets[:, :-1].sum(axis=1).astype(np.float64)
-    rejects = scope.min() < 1
+    scope: Floats = 1.0 - targets[:, -1].astype(np.float64)
+    rejects = bool(counts[:, -1].any())
     # Where others are few they count for more than their number, for less where they are many.
     more = np.sqrt((copies * scope).sum() / (copies * (1 - scope)).sum()) if rejects else 1.0
     importance: Rows = (copies * (1 + (more - 1) * (1 - scope))).astype(np.float32)

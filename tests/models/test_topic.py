@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from assist.audio import Party, Utterance
 from assist.conversation import Conversation, Finding, Heard, Transcript, Turn
 from models import encoder, topic
+from models.topic_learnt import read
 
 
 @dataclass(frozen=True)
@@ -138,8 +141,78 @@ def test_pieces_are_stretches_of_the_text(text: str) -> None:
 def test_probabilities_leave_room_for_none(analyse: topic.TopicAnalyser) -> None:
     encode = encoder.load()
     learnt = topic.learn(encode, SUBJECTS, topic.background())
-    share = learnt.probabilities(encode(["my camera broke", "what time is it"])).sum(axis=1)
+    share = learnt.probabilities(read(encode, ["my camera broke", "what time is it"])).sum(axis=1)
     assert 0 < share[1] < share[0] < 1
+
+
+PHRASES = {each.id: each.examples for each in SUBJECTS}
+
+
+@pytest.fixture(scope="module")
+def encode() -> encoder.Encoder:
+    return encoder.load()
+
+
+def test_a_judge_reads_topics_as_they_come(encode: encoder.Encoder, tmp_path: Path) -> None:
+    lines = [f"[[topic]]\nid = {json.dumps(name)}\nexamples = {json.dumps(said)}" for name, said in PHRASES.items()]
+    (tmp_path / "topics.toml").write_text("\n".join(lines))
+    for source in (SUBJECTS, PHRASES, tmp_path / "topics.toml", str(tmp_path / "topics.toml")):
+        judge = topic.judge(encode, source)
+        assert judge("my camera is all black in video calls").label == "camera"
+        assert judge("could you tell me the time please").label == "none"
+
+
+def test_a_judge_adds_up_turns(encode: encoder.Encoder) -> None:
+    judge = topic.judge(encode, SUBJECTS)
+    once = judge("my parcel has still not come")
+    twice = judge(["my parcel has still not come", "yes", "it was meant to be here on Monday"])
+    assert once.label == twice.label == "delivery"
+    assert twice.score > once.score
+    assert judge(["hello", "yes thank you"]).label == "none"
+    assert judge([]).label == "none"
+
+
+def test_without_others_everything_is_about_some_topic(encode: encoder.Encoder) -> None:
+    judge = topic.judge(encode, PHRASES, others=())
+    for text in ("what is the weather tomorrow", "hi", "🙂"):
+        found = judge(text)
+        assert found.label in PHRASES
+        assert sum(found.detail.values()) == pytest.approx(1, abs=0.03)
+    assert judge("please cancel it").label == "cancellation"
+
+
+def test_others_of_ones_own_are_none(encode: encoder.Encoder) -> None:
+    others = ["play some music", "put on a song", "turn the radio on", "what is playing", "skip this song"]
+    judge = topic.judge(encode, PHRASES, others)
+    assert judge("could you play another song").label == "none"
+    assert judge("where is my parcel").label == "delivery"
+
+
+def test_a_phrase_of_two_topics_is_half_of_each(encode: encoder.Encoder) -> None:
+    three = {"a": ["good morning", "my camera is black"], "b": ["good morning", "where is my parcel"]}
+    found = topic.judge(encode, {**three, "c": ["I want to cancel", "please close it"]}, others=())("good morning")
+    assert found.detail["a"] == pytest.approx(found.detail["b"], abs=0.15)
+    assert found.detail["c"] < found.detail["a"]
+
+
+def test_small_talk_of_one_house_is_the_business_of_another(encode: encoder.Encoder) -> None:
+    flights = {"flight": ["I want to book a flight to Rome", "a flight to Berlin please"], "car": ["rent me a car"]}
+    assert "I want to book a flight to Berlin" in topic.background()
+    assert topic.judge(encode, flights)("I want to book a flight to Berlin").label == "flight"
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.text(max_size=60), max_size=12))
+def test_any_turns_get_a_finding(analyse: topic.TopicAnalyser, said: list[str]) -> None:
+    found = topic.Judge(analyse)(said)
+    assert found.label in {"none", *PHRASES}
+    assert 0 <= found.score <= 1
+
+
+def test_learning_needs_no_second_reading() -> None:
+    whole = encoder.load()
+    learnt = topic.learn(lambda texts: whole(texts), SUBJECTS, topic.background())
+    assert learnt.values.anchors.shape[1] == encoder.DIMENSIONS
 
 
 def test_no_topics_is_an_error() -> None:
