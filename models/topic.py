@@ -29,6 +29,7 @@ BACKGROUND: Final = Path(__file__).resolve().parent / "weights" / "topic_backgro
 THRESHOLD: Final = 0.35  # what an agent is shown; models/cards/topic.md has what passes for a topic at it
 ANY: Final = 0.5  # below it "none" is likelier than all topics together
 TURNS: Final = 10
+STAYS: Final = 2 / 3
 CHANGE: Final = 0.02  # how likely a turn opens another subject
 LEAST_NONE: Final = 0.02  # no single turn is surer than this
 MIN_WORDS: Final = 2
@@ -50,15 +51,16 @@ class TopicAnalyser:
     a new subject replaces it within a turn or two. Where topics were learnt without `others` a call is about one
     of them throughout: CHANGE is 0.
 
-    A topic is named from `least` on where "none" has at most half, and keeps its name down to half of `least`
-    while no other passes it: a turn that touches three subjects does not undo the call's.
+    `live`, a topic is named from THRESHOLD on where "none" has at most half. It then keeps its name down to half of
+    that, and until another is half as likely again: a turn that touches three subjects does not undo the call's.
+    Otherwise the likeliest topic is named where "none" has at most half, whatever was named before.
     """
 
-    def __init__(self, encode: Encode, learnt: Learnt, least: float = THRESHOLD) -> None:
+    def __init__(self, encode: Encode, learnt: Learnt, *, live: bool = True) -> None:
         self._encode = encode
         self._learnt = learnt
-        self._least = least
-        self._least_words = MIN_WORDS if least else 1  # in a live call one word is mostly an answer
+        self._live = live
+        self._least_words = MIN_WORDS if live else 1  # in a live call one word is mostly an answer
         self._source = f"topic {len(learnt.ids)} topics"
         self._odds = lru_cache(REMEMBERED_TEXTS)(self._read)
 
@@ -80,17 +82,27 @@ class TopicAnalyser:
         share = self._added_up(odds)
         probability, none = share[:-1], float(share[-1])
         order = np.argsort(-probability)
-        best = int(order[0])
         detail = {self._learnt.ids[int(j)]: round(float(probability[j]), 4) for j in order[:3]}
-        known = last is not None and last.label == self._learnt.ids[best]
-        half = 0.5 if known else 1.0
-        if probability[best] < self._least * half or 1.0 - none < ANY * half:
+        held = self._learnt.ids.index(last.label) if last is not None and last.label in self._learnt.ids else None
+        best = self._named(probability, none, held)
+        if best is None:
             return (Finding("topic", "none", round(none, 4), here, detail),)
         # The latest turn that says it at least half as clearly as the clearest one: fresh evidence reads best.
         gains = np.log1p([each[best] for each in odds])
         decider = spoken[int(np.flatnonzero(gains >= gains.max() / 2)[-1])]
         evidence = _evidence(decider, self._quote(decider.text, best), self._source)
-        return (Finding("topic", self._learnt.ids[best], detail[self._learnt.ids[best]], evidence, detail),)
+        score = round(float(probability[best]), 4)
+        return (Finding("topic", self._learnt.ids[best], score, evidence, detail),)
+
+    def _named(self, probability: Floats, none: float, held: int | None) -> int | None:
+        """Which topic to name, or none of them. `held`: the one that the turn before was given."""
+        best = int(np.argmax(probability))
+        if not self._live:
+            return best if 1.0 - none >= ANY else None
+        if held is not None and probability[held] >= STAYS * probability[best]:
+            best = held
+        half = 0.5 if best == held else 1.0
+        return best if probability[best] >= THRESHOLD * half and 1.0 - none >= ANY * half else None
 
     def _speaks(self, transcript: Transcript) -> bool:
         return len(transcript.text.split(maxsplit=self._least_words)) >= self._least_words
@@ -143,7 +155,7 @@ def judge(
         topics = [Subject(name, name.replace("_", " "), "", tuple(said)) for name, said in topics.items()]
     subjects = given_topics(topics)
     learnt = learn(encode, subjects, background(), ALIKE) if others is None else learn(encode, subjects, others)
-    return Judge(TopicAnalyser(encode, learnt, least=0.0))
+    return Judge(TopicAnalyser(encode, learnt, live=False))
 
 
 class Judge:
