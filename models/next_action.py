@@ -4,9 +4,10 @@ It knows neither playbook nor screen: whoever asks decides what becomes of the r
 
 One event after the other goes through a gated recurrent unit (Cho et al. 2014; gates as in cuDNN), then the newest
 words, what was done and what was looked up are read beside its memory (`s` below are hash slots of tokens, see
-models/history.py, v sentence vectors, * elementwise):
+models/history.py, v the encoder's readings of what a
+speaker wants, * elementwise):
 
-    x_t = tanh(sum E[s_t] / sqrt(#s_t) + 10 v_t A + a)
+    x_t = levelled(sum E[s_t] / sqrt(#s_t) + 10 v_t A + a), of mean 0 and spread 1 (Ba et al. 2016)
     r, z = sigmoid(x_t I + m_{t-1} M + ...);  f = tanh(x_t I' + r * (m_{t-1} M' + ...));  m_t = (1 - z) f + z m_{t-1}
     q = relu(2 sum S[s] / sqrt(#s) + 10 [v newest customer turn, v the one before] B + m C + c)
     P(action) = softmax([q, m] W / temperature)
@@ -21,7 +22,7 @@ import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,6 @@ from assist.conversation import Evidence, Finding
 from assist.errors import ModelMissing
 from models import history
 
-Encode = Callable[[Sequence[str]], NDArray[np.float32]]
 Floats = NDArray[np.float32]
 
 WEIGHTS: Final = Path(__file__).resolve().parent / "weights" / "next_action.npz"
@@ -43,10 +43,28 @@ LAYERS: Final = (
 MEND: Final = "restore it with `git checkout -- models/weights` or train it with `python -m models.train next_action`"
 
 
+class Encode(Protocol):
+    """What is asked of the encoder: here what a speaker wants, and for the texts of actions what they are about."""
+
+    @property
+    def name(self) -> str: ...
+
+    def __call__(self, texts: Sequence[str]) -> Floats: ...
+
+    def intents(self, texts: Sequence[str]) -> Floats: ...
+
+
 def sigmoid(values: Floats) -> Floats:
     """1 / (1 + exp(-x)), by way of tanh, which does not overflow."""
     share: Floats = np.float32(0.5) * np.tanh(np.float32(0.5) * values) + np.float32(0.5)
     return share
+
+
+def levelled(rows: Floats) -> tuple[Floats, Floats]:
+    """Each row less its mean and over its spread, and the spreads (n, 1)."""
+    around = rows - rows.mean(axis=1, keepdims=True)
+    spread = np.sqrt((around**2).mean(axis=1, keepdims=True) + np.float32(1e-5))
+    return around / spread, spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +83,7 @@ class Network:
         known = history.known(events)
         texts = [event["text"] if history.kind(event) in "ca" else None for event in known]
         said = [text for text in texts if text is not None]
-        vectors = dict(zip(said, encode(said) * VECTOR_SCALE, strict=True)) if said else {}
+        vectors = dict(zip(said, encode.intents(said) * VECTOR_SCALE, strict=True)) if said else {}
         nothing = np.zeros(self.layers["event_vector"].shape[0], np.float32)
         memory = np.zeros(self.layers["memory"].shape[0], np.float32)
         if known:
@@ -91,7 +109,7 @@ class Network:
 
     def _remember(self, events: Sequence[history.Event], heard: Floats) -> Floats:
         rows = np.stack([self._bag("event_rows", history.slots(history.event_tokens(event))) for event in events])
-        x = np.tanh(rows + heard @ self.layers["event_vector"] + self.layers["event_bias"])
+        x, _ = levelled(rows + heard @ self.layers["event_vector"] + self.layers["event_bias"])
         given = x @ self.layers["input"] + self.layers["input_bias"]
         weights, bias = self.layers["memory"], self.layers["memory_bias"]
         width = len(weights)
@@ -158,8 +176,11 @@ class Taste:
         return [known.get(ref, self._policy.rate) for ref in refs]
 
 
-def load(encode: Encode, path: Path | str) -> Taste:
-    """The taste learnt from a house's log, in `path`. Raises ModelMissing; also where it is the policy of STAR."""
+def load(encode: Any, path: Path | str) -> Taste:
+    """The taste learnt from a house's log, in `path`. Raises ModelMissing; also where it is the policy of STAR.
+
+    `encode` is the encoder; one by another name than that in the file is refused.
+    """
     policy = read(encode, Path(path))
     if not policy.independent:
         raise ModelMissing(

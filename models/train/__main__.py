@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-TRAININGS: Final = ("encoder", "sentiment", "stress", "topic", "next_action")
+TRAININGS: Final = ("encoder", "sentiment", "stress", "topic", "next_action", "search")
 """In the order in which they need each other."""
 
 ROOT: Final = Path(__file__).resolve().parents[2]

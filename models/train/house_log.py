@@ -30,7 +30,7 @@ from models.next_action import Encode, Network
 Floats = NDArray[np.float64]
 KINDS: Final = ("action", "step")
 FOLDS: Final = 5
-RIDGES: Final = (0.3, 1.0, 3.0, 10.0, 30.0)
+RIDGES: Final = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 ROW_RIDGE: Final = 0.5
 FACTORS: Final = tuple(np.arange(0.3, 1.51, 0.05).tolist())
 STEPS: Final = 300

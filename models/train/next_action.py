@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,21 +16,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models import encoder, history, next_action
+from models.next_action import Encode
 from models.train import records, recurrent, star
 from models.train.recurrent import Recipe, Weights
 from models.train.talks import Talk
 from models.train.vectors import encoded
 
 Floats = NDArray[np.float32]
+Event = dict[str, Any]
 DETAILS: Final = ("asked", "item", "total")
 LEAST: Final = 0.25  # below, fewer than one in three are right
 
 
 @dataclass(frozen=True)
 class Ready:
-    """Dialogues as numbers, each with and without its queries' details; sentence vectors; labels with their texts."""
+    """Dialogues as numbers, each in the ways of VIEWS; sentence vectors; labels with their texts."""
 
-    talks: list[tuple[Talk, Talk]]
+    talks: list[tuple[Talk, ...]]
     table: Floats
     labels: tuple[str, ...]
     texts: Floats
@@ -45,43 +47,62 @@ def said_for(data: Path) -> dict[str, str]:
     return found
 
 
-def ready(
-    encode: encoder.Encoder, dialogues: Sequence[star.Dialogue], labels: Sequence[str], said: Mapping[str, str]
-) -> Ready:
+def ready(encode: Encode, dialogues: Sequence[star.Dialogue], labels: Sequence[str], said: Mapping[str, str]) -> Ready:
     """`labels` that `dialogues` do not have cost nothing; picks of other labels are left out."""
     texts = list(dict.fromkeys(e["text"] for d in dialogues for e in d.events if "text" in e))
     rows = {text: row for row, text in enumerate(texts)}
-    vectors = encoded(encode, texts)
+    vectors = encoded(encode.intents, texts, f"{encode.name} intents")
     table = np.concatenate([vectors, np.zeros((1, vectors.shape[1]), np.float32)])
     number = {label: k for k, label in enumerate(labels)}
     talks = [
-        (_talk(d.events, d.picks, rows, number), _talk(tuple(bare(e) for e in d.events), d.picks, rows, number))
-        for d in dialogues
-        if any(label in number for _, label in d.picks)
+        tuple(_talk(seen(dialogue, view), rows, number) for view in VIEWS)
+        for dialogue in dialogues
+        if any(label in number for _, label in dialogue.picks)
     ]
     names = [said.get(label) or label.replace("_", " ") for label in labels]
     return Ready(talks, table, tuple(labels), encode(names))
 
 
-def bare(event: Mapping[str, Any]) -> dict[str, Any]:
+def bare(event: Event) -> Event:
     """An event without what was asked for and what came back, but for whether anything did."""
     return {key: value for key, value in event.items() if key not in DETAILS}
 
 
-def _talk(
-    events: Sequence[history.Event], picks: Sequence[tuple[int, str]], rows: dict[str, int], number: dict[str, int]
-) -> Talk:
+def spoken(event: Event) -> Event | None:
+    """None of a look-up: where the policy is told of none, it must do with words and actions."""
+    return None if "query" in event else event
+
+
+VIEWS: Final[tuple[Callable[[Event], Event | None], ...]] = (lambda event: event, bare, spoken)
+
+
+def seen(dialogue: star.Dialogue, view: Callable[[Event], Event | None]) -> star.Dialogue:
+    """`dialogue` with each event as `view` gives it, or left out where that is None."""
+    events: list[Event] = []
+    places = []
+    for event in dialogue.events:
+        places.append(len(events))
+        changed = view(event)
+        if changed is not None:
+            events.append(changed)
+    places.append(len(events))
+    picks = tuple((places[at], label) for at, label in dialogue.picks)
+    return replace(dialogue, events=tuple(events), picks=picks)
+
+
+def _talk(dialogue: star.Dialogue, rows: Mapping[str, int], number: Mapping[str, int]) -> Talk:
+    events = dialogue.events
     vectors = [rows[event["text"]] if "text" in event else len(rows) for event in events]
-    ours = [(at, number[label]) for at, label in picks if label in number]
-    spoken = []
+    ours = [(at, number[label]) for at, label in dialogue.picks if label in number]
+    newest = []
     for at, _ in ours:
         turns = [row for event, row in zip(events[:at], vectors, strict=False) if history.kind(event) == "c"]
-        spoken.append(([*reversed(turns), len(rows), len(rows)])[:2])
+        newest.append(([*reversed(turns), len(rows), len(rows)])[:2])
     return Talk(
         [_slots(history.event_tokens(event)) for event in events],
         np.array(vectors, dtype=np.int64),
         [_slots(history.state_tokens(history.known(events[:at]))) for at, _ in ours],
-        np.array(spoken, dtype=np.int64),
+        np.array(newest, dtype=np.int64),
         np.array([at for at, _ in ours], dtype=np.int64),
         np.array([label for _, label in ours], dtype=np.int64),
     )
@@ -116,7 +137,7 @@ def ranked(shares: NDArray[np.float64], labels: NDArray[np.int64]) -> dict[str, 
     }
 
 
-def train(encode: encoder.Encoder, data: Path, file: Path, recipe: Recipe) -> dict[str, float]:
+def train(encode: Encode, data: Path, file: Path, recipe: Recipe) -> dict[str, float]:
     """Fit on the training part, set the temperature on the inner one, write `file`. What the inner part gave."""
     dialogues = [d for d in star.dialogues(data) if d.part != "test"]
     labels = sorted({label for d in dialogues for _, label in d.picks})
@@ -125,7 +146,7 @@ def train(encode: encoder.Encoder, data: Path, file: Path, recipe: Recipe) -> di
     learn, hold = ([t for t, p in zip(known.talks, parts, strict=True) if p == part] for part in ("train", "inner"))
 
     def judged(model: Weights) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        return recurrent.shares(model, [full for full, _ in hold], known.table, known.texts)
+        return recurrent.shares(model, [ways[0] for ways in hold], known.table, known.texts)
 
     def tell(epoch: int, loss: float, model: Weights) -> None:
         figures = ranked(*judged(model))

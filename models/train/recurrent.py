@@ -7,36 +7,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.next_action import sigmoid
+from models.next_action import levelled, sigmoid
 from models.train.talks import Batch, Floats, Ints, Talk, batched
 
 Weights = dict[str, Floats]
 
-SPARSE: Final = ("event_rows", "state_rows")
 CLIP: Final = 1.0
 _ALL: Final = np.ones(1, np.float32)
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How it is learnt. `bare`: how often a conversation is seen without the details of its queries.
+    """How it is learnt. `views`: how often a conversation is seen in each of the ways it is given in.
 
     `unseen`: how often a label must be told by its text alone in a batch, so that the text learns to tell.
     """
 
-    epochs: int = 8
+    epochs: int = 11
     batch: int = 32
     rate: float = 2.5e-3
     smooth: float = 0.1
     drop_tokens: float = 0.3
     drop_inputs: float = 0.3
     drop_hidden: float = 0.4
-    bare: float = 0.15
+    views: tuple[float, ...] = (0.6, 0.2, 0.2)
     unseen: float = 0.2
     event_width: int = 128
     memory_width: int = 192
@@ -44,8 +43,8 @@ class Recipe:
     seed: int = 0
 
 
-def initial(slots: int, width: int, labels: int, recipe: Recipe) -> Weights:
-    """Small random weights. `width` is that of a sentence vector."""
+def initial(slots: int, width: int, labels: tuple[int, ...], recipe: Recipe) -> Weights:
+    """Small random weights. `width`: of a sentence vector; `labels`: how many, and how wide their texts' vectors."""
     rng = np.random.default_rng(recipe.seed)
     d, h, r = recipe.event_width, recipe.memory_width, recipe.state_width
 
@@ -53,7 +52,7 @@ def initial(slots: int, width: int, labels: int, recipe: Recipe) -> Weights:
         scale = spread if spread is not None else 1 / np.sqrt(3 * rows)
         return (rng.standard_normal((rows, columns)) * scale).astype(np.float32)
 
-    zeros = {name: np.zeros(size, np.float32) for name, size in _biases(d, h, r, labels)}
+    zeros = {name: np.zeros(size, np.float32) for name, size in _biases(d, h, r, labels[0])}
     return zeros | {
         "event_rows": drawn(slots, d, 0.05),
         "event_vector": drawn(width, d),
@@ -62,8 +61,8 @@ def initial(slots: int, width: int, labels: int, recipe: Recipe) -> Weights:
         "state_rows": drawn(slots, r, 0.05),
         "state_vector": drawn(2 * width, r),
         "state_memory": drawn(h, r),
-        "out": drawn(r + h, labels),
-        "text": drawn(r + h, width, 0.01),
+        "out": drawn(r + h, labels[0]),
+        "text": drawn(r + h, labels[1], 0.01),
     }
 
 
@@ -99,6 +98,7 @@ class Pass:
     """What a forward pass leaves for the backward one; the names are those of models/next_action.py."""
 
     x: Floats  # (b * t, d)
+    spread: Floats  # (b * t, 1)
     kept_x: Floats
     memory: Floats  # (t + 1, b, h); memory[p] is after p events
     gates: list[tuple[Floats, Floats, Floats, Floats]]
@@ -113,7 +113,9 @@ class Pass:
 def forward(model: Weights, texts: Floats, batch: Batch, drops: Drops) -> Pass:
     """The forward pass of models/next_action.py, for many conversations at once."""
     slots, shares = batch.events
-    x = np.tanh(shares @ model["event_rows"][slots] + batch.heard @ model["event_vector"] + model["event_bias"])
+    x, spread = levelled(
+        shares @ model["event_rows"][slots] + batch.heard @ model["event_vector"] + model["event_bias"]
+    )
     kept_x = drops.inputs(x.shape)
     given = (x * kept_x) @ model["input"] + model["input_bias"]
     memory, gates = _remember(model, given.reshape(-1, batch.length, given.shape[1]))
@@ -130,10 +132,12 @@ def forward(model: Weights, texts: Floats, batch: Batch, drops: Drops) -> Pass:
     joint = joint * kept
     told = drops.labels(len(texts))
     logits = (joint @ model["out"] + model["out_bias"]) * told + joint @ model["text"] @ texts.T
-    return Pass(x, kept_x, memory, gates, now, before, kept, joint, told, logits)
+    return Pass(x, spread, kept_x, memory, gates, now, before, kept, joint, told, logits)
 
 
-def _remember(model: Weights, given: Floats) -> tuple[Floats, list[tuple[Floats, Floats, Floats, Floats]]]:
+def _remember(
+    model: Weights, given: NDArray[np.floating[Any]]
+) -> tuple[Floats, list[tuple[Floats, Floats, Floats, Floats]]]:
     """The memory after 0, 1, ... t events, and per event (reset, keep, fresh, what `fresh` recalled)."""
     talks, many, _ = given.shape
     width = len(model["memory"])
@@ -176,7 +180,8 @@ def backward(model: Weights, texts: Floats, batch: Batch, done: Pass, error: Flo
     arriving = np.zeros_like(done.memory)
     np.add.at(arriving, (batch.at, batch.who), d_joint[:, done.before.shape[1] :] + d_before @ model["state_memory"].T)
     d_given = _unroll(model, done, arriving, slope).reshape(len(done.x), -1)
-    d_x = (d_given @ model["input"].T) * done.kept_x * (1 - done.x**2)
+    d_x = (d_given @ model["input"].T) * done.kept_x
+    d_x = (d_x - d_x.mean(axis=1, keepdims=True) - done.x * (d_x * done.x).mean(axis=1, keepdims=True)) / done.spread
     slope["input"] = (done.x * done.kept_x).T @ d_given
     slope["input_bias"] = d_given.sum(axis=0)
     slope["event_rows"] = batch.events[1].T @ d_x
@@ -229,28 +234,28 @@ class Adam:
 
 
 def fit(
-    talks: Sequence[tuple[Talk, Talk]],
+    talks: Sequence[Sequence[Talk]],
     table: Floats,
     texts: Floats,
     slots: int,
     recipe: Recipe,
     after: Callable[[int, float, Weights], None] = lambda epoch, loss, model: None,
 ) -> Weights:
-    """Learn from conversations, each with and without its queries' details. `after` is told of every epoch.
+    """Learn from conversations, each given in one way per share of `recipe.views`. `after` is told of every epoch.
 
-    `table`: sentence vectors (m, w), the last all zeros. `texts`: vectors of the labels' texts (k, w).
+    `table`: sentence vectors (m, w), the last all zeros. `texts`: vectors of the labels' texts (k, v).
     The rate rises for a tenth of the way and then falls to nothing.
     """
     rng = np.random.default_rng(recipe.seed)
-    model = initial(slots, table.shape[1], len(texts), recipe)
+    model = initial(slots, table.shape[1], texts.shape, recipe)
     adam, drops = Adam(model), Drops(recipe, rng)
     total = recipe.epochs * -(-len(talks) // recipe.batch)
     step = 0
     for epoch in range(recipe.epochs):
         losses = []
-        for chosen in _batches([len(full.events) for full, _ in talks], recipe.batch, rng):
+        for chosen in _batches([len(ways[0].events) for ways in talks], recipe.batch, rng):
             step += 1
-            picked = [talks[i][int(rng.random() < recipe.bare)] for i in chosen]
+            picked = [talks[i][rng.choice(len(recipe.views), p=recipe.views)] for i in chosen]
             batch = batched(picked, table, recipe.drop_tokens, rng)
             done = forward(model, texts, batch, drops)
             loss, error = cross_entropy(done.logits, batch.labels, recipe.smooth)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,10 @@ class Trigrams:
     def __init__(self, name: str = "trigrams") -> None:
         self.name = name
 
-    def __call__(self, texts: Any) -> NDArray[np.float32]:
+    def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        return trigrams(texts)
+
+    def intents(self, texts: Sequence[str]) -> NDArray[np.float32]:
         return trigrams(texts)
 
 
@@ -64,7 +68,7 @@ LABELS = ("goodbye", "hello", "offer", "sorry")
 def policy_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small policy learnt from dialogues of ours."""
     file = tmp_path_factory.mktemp("policy") / "small.npz"
-    known = training.ready(Trigrams(), TOLD, LABELS, {})  # type: ignore[arg-type]
+    known = training.ready(Trigrams(), TOLD, LABELS, {})
     model = recurrent.fit(known.talks, known.table, known.texts, history.SLOTS, SMALL)
     training.write(file, model, known, "trigrams", 1.0)
     return file
@@ -84,10 +88,10 @@ def test_a_policy_learns_what_a_look_up_calls_for(policy_file: Path) -> None:
 
 def test_it_is_served_as_it_was_learnt(policy_file: Path) -> None:
     policy = next_action.read(Trigrams(), policy_file)
-    known = training.ready(Trigrams(), TOLD, LABELS, {})  # type: ignore[arg-type]
+    known = training.ready(Trigrams(), TOLD, LABELS, {})
     model = {name: np.asarray(value, np.float32) for name, value in policy.network.layers.items()}
     model |= {"out": policy.out, "out_bias": policy.bias, "text": np.zeros((policy.out.shape[0], 384), np.float32)}
-    shares, _ = recurrent.shares(model, [full for full, _ in known.talks], known.table, known.texts)
+    shares, _ = recurrent.shares(model, [ways[0] for ways in known.talks], known.table, known.texts)
     served = [policy.probabilities(Trigrams(), d.events[:at]) for d in TOLD for at, _ in d.picks]
     np.testing.assert_allclose(np.array(served), shares, atol=1e-5)
 
@@ -107,7 +111,7 @@ def test_the_gradient_is_that_of_the_loss() -> None:
     table = np.concatenate([rng.standard_normal((5, 7)) * 0.05, np.zeros((1, 7))]).astype(np.float32)
     texts = rng.standard_normal((3, 7)).astype(np.float32)
     # In double precision, so that small differences mean something.
-    start = recurrent.initial(20, 7, 3, recipe)
+    start = recurrent.initial(20, 7, texts.shape, recipe)
     model: Any = {k: v.astype(np.float64) + rng.standard_normal(v.shape) * 0.1 for k, v in start.items()}
     batch, drops = talks.batched([talk(5, 3), talk(3, 2)], table), recurrent.Drops(recipe, None)
 
@@ -125,16 +129,16 @@ def test_the_gradient_is_that_of_the_loss() -> None:
             if name in rows:
                 place = (int(rng.choice(rows[name])), place[1])
             kept = array[place]
-            array[place] = kept + 1e-4
+            array[place] = kept + 1e-3
             above = loss()[0]
-            array[place] = kept - 1e-4
+            array[place] = kept - 1e-3
             below = loss()[0]
             array[place] = kept
-            assert (above - below) / 2e-4 == pytest.approx(full[place], abs=2e-5), name
+            assert (above - below) / 2e-3 == pytest.approx(full[place], abs=1e-4), name
 
 
 def test_learning_is_the_same_each_time() -> None:
-    known = training.ready(Trigrams(), TOLD[:6], LABELS, {})  # type: ignore[arg-type]
+    known = training.ready(Trigrams(), TOLD[:6], LABELS, {})
     recipe = recurrent.Recipe(epochs=1, batch=3, event_width=4, memory_width=4, state_width=4)
     one, two = (recurrent.fit(known.talks, known.table, known.texts, history.SLOTS, recipe) for _ in range(2))
     for name, value in one.items():
