@@ -73,6 +73,33 @@ def service_irony(each: int, seed: int) -> list[str]:
     return [text for text, _ in _filled(tomllib.loads(PATTERNS.read_text("utf-8"))["irony"], each, seed)]
 
 
+def service_turns(count: int, seed: int) -> Labelled:
+    """Filled patterns put together to turns of two or three sentences, half of them punctuated.
+
+    What is said beside a complaint does not take it away, nor does a request take away thanks; complaints and praise
+    are not mixed, for who knows what that makes.
+    """
+    negative, neutral, positive = "negative", "neutral", "positive"
+    shapes = (
+        (negative, ((neutral, negative), (negative, neutral), (negative, negative), (neutral, negative, negative))),
+        (neutral, ((neutral, neutral), (neutral, neutral, neutral))),
+        (positive, ((neutral, positive), (positive, neutral), (positive, positive))),
+    )
+    rng = random.Random(seed)
+    sentences: dict[str, list[str]] = {}
+    for text, label in service_patterns(6, seed):
+        sentences.setdefault(label, []).append(text)
+    turns: Labelled = []
+    for number in range(count):
+        label, ways = shapes[number % len(shapes)]
+        parts = [rng.choice(sentences[each]) for each in rng.choice(ways)]
+        if rng.random() < 0.5:
+            turns.append((" ".join(f"{part[0].upper()}{part[1:]}." for part in parts), label))
+        else:
+            turns.append((rng.choice((", ", " and ", " ")).join(parts), label))
+    return turns
+
+
 def _filled(patterns: dict[str, list[str]], each: int, seed: int) -> Labelled:
     slots = tomllib.loads(PATTERNS.read_text("utf-8"))["slots"]
     rng = random.Random(seed)
