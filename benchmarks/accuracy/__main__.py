@@ -99,9 +99,12 @@ def shown(figures: Mapping[str, Figure], extra: Mapping[str, float | None]) -> s
         target = TARGETS.get(key)
         verdict = None if target is None else f"{target} {'✓' if target.met(each.value) else '✗'}"
         interval = f"{each.low:.3f} to {each.high:.3f}"
-        rows.append((key, f"{each.value:.3f}", interval, each.n, verdict, each.split))
-    rows += [(key, None if v is None else f"{v:.3f}", None, None, None, None) for key, v in extra.items()]
-    return table(("figure", "value", "95%", "n", "target", "split"), rows)
+        rows.append((key, f"{each.value:.3f}", interval, each.n, verdict))
+    rows += [(key, None if v is None else f"{v:.3f}", None, None, None) for key, v in extra.items()]
+    splits = ["split", "-----", *(each.split for each in figures.values()), *("" for _ in extra)]
+    lines = table(("figure", "value", "95%", "n", "target"), rows).splitlines()
+    wide = max(map(len, lines))
+    return "\n".join(f"{line:{wide}}  {split}".rstrip() for line, split in zip(lines, splits, strict=True))
 
 
 def document(found: Found, *, quick: bool) -> dict[str, Any]:
