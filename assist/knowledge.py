@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assist.errors import KnowledgeError
-from assist.material import Action, Article, Playbook, Rule, Topic, When, nearest, read
+from assist.material import Action, Article, Beyond, Playbook, Rule, Topic, When, nearest, read
 from assist.phrase import is_content, tokens
 
 Encoder = Callable[[Sequence[str]], NDArray[np.float32]]
@@ -38,6 +38,8 @@ class Knowledge:
     actions: Mapping[str, Action]
     playbooks: Mapping[str, Playbook]
     rules: Mapping[str, Rule]
+    beyond: tuple[str, ...] = ()
+    """What callers ask that no article answers."""
 
     @classmethod
     def load(cls, path: Path | str) -> Knowledge:
@@ -91,6 +93,7 @@ def inspect(path: Path) -> tuple[Knowledge, list[str]]:
         _by_id(_list(Action, path, "actions", problems), problems),
         _by_id(playbooks, problems),
         _by_id(_list(Rule, path, "rules", problems), problems),
+        _beyond(path, problems),
     )
     problems += _links(knowledge)
     return knowledge, problems
@@ -137,6 +140,16 @@ def _list(kind: type[Kind], path: Path, plural: str, problems: list[str]) -> lis
         if record:
             found.append((name, record))
     return found
+
+
+def _beyond(path: Path, problems: list[str]) -> tuple[str, ...]:
+    """The phrases of beyond.toml, which may be missing."""
+    name = "beyond.toml"
+    if not (path / name).exists():
+        return ()
+    table = _toml(_text(path / name, name, problems), name, problems) or {}
+    found = read(Beyond, table, name, problems)
+    return found.phrases if found else ()
 
 
 def _article(text: str, name: str, problems: list[str]) -> Article | None:

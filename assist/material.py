@@ -61,6 +61,12 @@ class Topic(Struct, frozen=True):
     examples: Annotated[tuple[Name, ...], Meta(min_length=3)]
 
 
+class Beyond(Struct, frozen=True):
+    """What callers ask that no article answers; search shows nothing for what is like it."""
+
+    phrases: tuple[Name, ...]
+
+
 class Action(Struct, frozen=True):
     """Something the agent can do. `say` may be read out; `when` is for people."""
 

@@ -1,50 +1,48 @@
-"""Hybrid search over articles: SQLite FTS5 for words, numpy for meaning, joined by reciprocal rank fusion.
+"""Search over articles for what was said on a call: candidates by meaning and by words, ranked by learnt weights.
 
-It knows no call, no topic and no model; the encoder is passed in. The database is an index in memory, not a store.
-
-Cormack, Clarke, Buettcher: Reciprocal rank fusion outperforms Condorcet and individual rank learning methods
-(SIGIR 2009): score = sum over rankings of 1 / (k + rank).
+It knows no call, no topic analyser and no model; the encoder is passed in. Nothing it holds is a store.
 """
 
 from __future__ import annotations
 
 import re
-import sqlite3
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import cache
+from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from assist import index, overlap
 from assist.knowledge import Encoder, Knowledge
 from assist.material import Article
+from assist.overlap import Overlap, Spans
 from assist.phrase import content
+from assist.rank import LIKENESS, Floats, Scope, Usual, Weights, probability
 
 _BLOCK: Final = re.compile(r"\n\s*\n")
 _LIST_MARK: Final = re.compile(r"^\s*(?:[-*]|\d+[.)])\s+")
 _SENTENCE: Final = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9“\"'])")
+_BEYOND: Final = Path(__file__).with_name("beyond.txt")
 _NEAREST: Final = 3
-_BM25: Final = "bm25(article, 0.0, 4.0, 3.0, 1.0)"  # id (not indexed), title, keywords, body
+_ALIKE: Final = 0.7  # cosine from which on a sentence of other people's business is this knowledge base's own
+_OUTSIDE: Final = 250  # sentences from which the usual score of what is outside is taken
+_FEW_ROWS: Final = 8_000  # vectors that are all looked at for each query; above that each article's mean goes first
 
 
 @dataclass(frozen=True, slots=True)
 class SearchSettings:
-    """`floor`: likeness to the whole query below which an article is not worth showing; `newest`: the same for the
-    newest turn alone, so that small talk in a call about something shows nothing.
+    """When something is shown. `floor`: the probability that some article answers, None for the learnt one; `each`:
+    that of a single article, so that runners-up far behind stay away.
 
-    `k`, `depth`: constant of the fusion and length of its rankings.
-    `lexical`: weight of the words against the meaning, which weighs 1. Defaults as measured on tests/queries.toml:
-    callers paraphrase, so words weigh little, yet they find the exact names that meaning blurs.
+    `depth`: how many candidates are looked for by meaning, and as many again by words.
     """
 
-    floor: float = 0.32
-    newest: float = 0.24
-    k: int = 10
-    depth: int = 20
-    lexical: float = 0.25
+    floor: float | None = None
+    each: float = 0.02
+    depth: int = 40
 
 
 class Said(NamedTuple):
@@ -55,10 +53,10 @@ class Said(NamedTuple):
 
 
 class Hit(NamedTuple):
-    """An article that may answer. `score`: likeness to the query, about 0..1, on which the floor acts.
+    """An article that may answer. `score`: the probability that it does, 0..1.
 
-    `fused` orders the hits: 1 where it leads both rankings. `passage` is the sentence that answers, `terms` the
-    stems it shares with the query.
+    `fused`: its score against the best one's, 1 for that and falling to 0. `passage` is the sentence that answers,
+    `terms` the stems it shares with the query.
     """
 
     article: Article
@@ -66,6 +64,18 @@ class Hit(NamedTuple):
     fused: float
     passage: str
     terms: tuple[str, ...]
+
+
+class Found(NamedTuple):
+    """Candidates of one query: numbers of articles, shape (n,), and what speaks for each, (n, len(LIKENESS)).
+
+    `vector`: the query's; `scope`: of the whole query and of its newest turn, shape (2,).
+    """
+
+    articles: NDArray[np.intp]
+    likeness: Floats
+    vector: Floats
+    scope: Floats
 
 
 class _Passage(NamedTuple):
@@ -90,112 +100,187 @@ def paragraphs(body: str) -> Iterator[tuple[str, tuple[str, ...]]]:
         yield heading, items
 
 
-class Likeness(NamedTuple):
-    """Mean of three cosines for each article, shape (articles,), and the index of the best passage of each.
-
-    The cosines: its best passage, its title with keywords, and its topic (the three nearest spoken examples).
-    """
-
-    score: NDArray[np.float32]
-    passage: NDArray[np.intp]
+@cache
+def beyond() -> tuple[str, ...]:
+    """What callers say that is no question for most knowledge bases."""
+    lines = _BEYOND.read_text("utf-8").splitlines()
+    return tuple(line for line in lines if line and not line.startswith("#"))
 
 
 class Search:
-    """Thread-safe: one lock around the index of words, everything else is read only."""
+    """Thread-safe: what is built is read only, and the index keeps its own lock."""
 
-    def __init__(self, knowledge: Knowledge, encode: Encoder, settings: SearchSettings | None = None) -> None:
-        """Builds both indexes; encodes every passage, title and topic example once."""
+    def __init__(
+        self,
+        knowledge: Knowledge,
+        encode: Encoder,
+        settings: SearchSettings | None = None,
+        weights: Weights | None = None,
+    ) -> None:
+        """Encodes every passage, title, way of asking and topic example once.
+
+        Raises KnowledgeError where there are more articles than can be searched without libraries that are missing.
+        """
         self.settings = settings or SearchSettings()
+        self.weights = weights or Weights.read()
         self._encode = encode
         self._articles = articles = tuple(knowledge.articles.values())
-        self._passages = [list(_cut(article)) for article in articles]
-        flat = [passage.text for passages in self._passages for passage in passages]
-        self._starts = np.cumsum([0, *(len(passages) for passages in self._passages)])
-        topics = list(knowledge.topics)
-        self._has_topic = np.array([[topic in article.topics for topic in topics] for article in articles], dtype=bool)
-        if articles:
-            self._vectors = encode(flat)
-            self._heads = encode([f"{article.title}. {', '.join(article.keywords)}" for article in articles])
-            self._examples = [encode([*topic.examples, topic.description]) for topic in knowledge.topics.values()]
-        self._lock = threading.Lock()
-        self._words = sqlite3.connect(":memory:", check_same_thread=False)
-        self._words.execute(
-            "CREATE VIRTUAL TABLE article USING fts5(id UNINDEXED, title, keywords, body, tokenize='porter unicode61')"
-        )
-        self._words.executemany(
-            "INSERT INTO article VALUES (?, ?, ?, ?)",
-            [(i, article.title, " ".join(article.keywords), article.body) for i, article in enumerate(articles)],
-        )
+        if not articles:
+            return
+        self._passages = [tuple(_cut(article)) for article in articles]
+        texts = [
+            [_head(article), *(passage.text for passage in passages), *article.asked]
+            for article, passages in zip(articles, self._passages, strict=True)
+        ]
+        self._rows = Spans(np.cumsum([0, *map(len, texts)], dtype=np.intp))
+        self._asked_from = np.array([1 + len(passages) for passages in self._passages], dtype=np.intp)
+        self._vectors = encode([text for own in texts for text in own])
+        self._index = index.build(self._means(), map(_stems, articles))
+        self._words = Overlap(map(_fields, articles), overlap.words)
+        self._letters = Overlap((_fields(article)[:3] for article in articles), overlap.letters)
+        self._topics = [encode([*topic.examples, topic.description]) for topic in knowledge.topics.values()]
+        numbers = {topic: number for number, topic in enumerate(knowledge.topics)}
+        most = max(len(article.topics) for article in articles)
+        none = len(numbers)  # after the last topic's comes the likeness of no topic
+        self._topic_of = np.array(
+            [
+                [*(numbers[topic] for topic in article.topics), *[none] * (most - len(article.topics))]
+                for article in articles
+            ],
+            dtype=np.intp,
+        ).reshape(len(articles), most)
+        self._scope, outside = self._scoped(knowledge, texts)
+        self.outside = [found for text in outside if (found := self.candidates([Said(text)]))]
+        """What is found for sentences that no article answers."""
+        self._usual = Usual.of(np.array([(found.likeness @ self.weights.order).max() for found in self.outside]))
 
     def __call__(self, query: Sequence[Said], limit: int = 3) -> list[Hit]:
-        """The articles above both floors for the turns of `query` (newest first), best first, at most `limit`."""
-        likeness = self.dense(query)
-        newest = self.dense(query[:1])
-        if likeness is None or newest is None:
+        """The articles that answer the turns of `query` (newest first), best first, at most `limit`; often none."""
+        found = self.candidates(query)
+        if found is None:
             return []
-        scores = self.fused(query, likeness)
-        ranked = sorted(scores, key=lambda index: (-scores[index], -likeness.score[index]))
-        near = (likeness.score >= self.settings.floor) & (newest.score >= self.settings.newest)
-        kept = [index for index in ranked if near[index]][:limit]
+        scores: Floats = found.likeness @ self.weights.order
+        best = float(scores.max())
+        answered = self.weights.answered(self._usual(best), *found.scope)
+        floor = self.weights.floor if self.settings.floor is None else self.settings.floor
+        if probability(answered) < floor:
+            return []
+        each = self.weights.each(scores, answered)
         stems = {token.stem for said in query for token in content(said.text)}
-        return [self._hit(index, likeness, scores[index], stems) for index in kept]
+        return [
+            self._hit(int(found.articles[at]), found.vector, float(each[at]), float(np.exp(scores[at] - best)), stems)
+            for at in index.best(scores, limit)
+            if each[at] >= self.settings.each
+        ]
 
-    def _hit(self, index: int, likeness: Likeness, fused: float, stems: set[str]) -> Hit:
-        article, passages = self._articles[index], self._passages[index]
-        sentence, shared = _answer(passages[0].sentences[0], passages[likeness.passage[index]], stems)
-        shared |= {token.stem for token in content(f"{article.title} {' '.join(article.keywords)}")} & stems
-        return Hit(article, float(likeness.score[index]), fused, sentence, tuple(sorted(shared)))
+    def _hit(self, number: int, vector: Floats, score: float, fused: float, stems: set[str]) -> Hit:
+        article, passages = self._articles[number], self._passages[number]
+        first = self._rows.starts[number] + 1
+        nearest = passages[int(np.argmax(self._vectors[first : first + len(passages)] @ vector))]
+        sentence, shared = _answer(passages[0].sentences[0], nearest, stems)
+        shared |= {token.stem for token in content(_head(article))} & stems
+        return Hit(article, score, fused, sentence, tuple(sorted(shared)))
 
-    def dense(self, query: Sequence[Said]) -> Likeness | None:
-        """Likeness of every article to the weighted sum of the turns' vectors; None where there is nothing to compare.
+    def candidates(self, query: Sequence[Said]) -> Found | None:
+        """What may answer, and why; None where there is nothing to compare.
 
         Each turn is encoded by itself, so that only a new one costs anything.
         """
         said = [turn for turn in query if turn.text.strip() and turn.weight > 0]
         if not said or not self._articles:
             return None
-        summed = np.array([turn.weight for turn in said], dtype=np.float32) @ self._encode([turn.text for turn in said])
-        vector = summed / max(float(np.linalg.norm(summed)), 1e-9)
-        cosines = self._vectors @ vector
-        best = np.array([np.argmax(cosines[a:b]) for a, b in pairwise(self._starts)], dtype=np.intp)
-        near = np.array([np.sort(examples @ vector)[-_NEAREST:].mean() for examples in self._examples])
-        topic = np.where(self._has_topic, near, -1.0).max(axis=1)
-        score = (cosines[self._starts[:-1] + best] + self._heads @ vector + topic) / 3
-        return Likeness(score.astype(np.float32), best)
+        rows = self._read([turn.text for turn in said])
+        call = _unit(np.array([turn.weight for turn in said], dtype=np.float32) @ rows)
+        vector = _unit(call[: self._vectors.shape[1]])
+        chosen, likeness = self._compared(vector, said)
+        likeness[:, 5] = self._words(said, chosen)
+        likeness[:, 6] = self._letters(said, chosen)
+        return Found(chosen, likeness, vector, self._scope(np.stack([call, rows[0]])))
 
-    def lexical(self, query: Sequence[Said]) -> list[int]:
-        """Indexes of articles by the weighted sum of each turn's BM25, best first."""
-        scores: dict[int, float] = {}
-        for said in query:
-            terms = sorted({token.word.replace("'s", "").replace("’s", "") for token in content(said.text)})
-            if not terms or said.weight <= 0:
-                continue
-            # Quoted, so that no word of a call is ever read as FTS5 syntax.
-            match = " OR ".join('"' + term.replace('"', '""') + '"' for term in terms)
-            with self._lock:
-                rows = self._words.execute(
-                    f"SELECT id, {_BM25} FROM article WHERE article MATCH ? ORDER BY 2 LIMIT ?",
-                    (match, self.settings.depth * 2),
-                ).fetchall()
-            for index, rank in rows:
-                scores[index] = scores.get(index, 0.0) - said.weight * rank
-        return sorted(scores, key=lambda index: (-scores[index], index))[: self.settings.depth]
+    def _compared(self, vector: Floats, said: Sequence[Said]) -> tuple[NDArray[np.intp], Floats]:
+        """Candidates and their cosines with `vector`, as LIKENESS; its last two columns are still empty."""
+        depth = self.settings.depth
+        if len(self._vectors) <= _FEW_ROWS:
+            everything = self._vectors @ vector
+            near = index.best(np.maximum.reduceat(everything, self._rows.starts[:-1]), depth)
+        else:
+            near = self._index.near(vector, 2 * depth)
+        terms = self._words.rarest({term for turn in said for term in overlap.words(turn.text)})
+        chosen = np.unique(np.concatenate([near, np.array(self._index.wordy(terms, depth), dtype=np.intp)]))
+        rows, cuts = self._rows.rows(chosen)
+        ends = np.append(cuts[1:], len(rows))
+        asked = cuts + self._asked_from[chosen]
+        # One more at the end, so that an article nobody asks for in words may be the last.
+        cosines = np.append(self._vectors[rows] @ vector, np.float32(-1.0))
+        likeness = np.zeros((len(chosen), len(LIKENESS)), dtype=np.float32)
+        likeness[:, 3] = cosines[cuts]
+        likeness[:, 2] = np.maximum.reduceat(cosines, np.stack([cuts + 1, asked], 1).ravel())[::2]
+        plain = likeness[:, 2:4].mean(axis=1)
+        nearest = [np.sort(cosines[a:b])[-_NEAREST:] for a, b in zip(asked, ends, strict=True)]
+        likeness[:, 0] = [near[-1] if len(near) else other for near, other in zip(nearest, plain, strict=True)]
+        likeness[:, 1] = [near.mean() if len(near) else other for near, other in zip(nearest, plain, strict=True)]
+        topics = np.array([np.sort(rows @ vector)[-_NEAREST:].mean() for rows in self._topics] + [-1.0])
+        of_topic = topics[self._topic_of[chosen]].max(axis=1, initial=-1.0)
+        likeness[:, 4] = np.where(of_topic > -1.0, of_topic, plain)
+        return chosen, likeness
 
-    def fused(self, query: Sequence[Said], likeness: Likeness) -> dict[int, float]:
-        """Reciprocal rank fusion of both rankings: article index to 0..1."""
-        k, weight = self.settings.k, self.settings.lexical
-        meaning = np.argsort(-likeness.score, kind="stable")[: self.settings.depth]
-        scores = {int(index): 1 / (k + rank) for rank, index in enumerate(meaning, 1)}
-        for rank, index in enumerate(self.lexical(query) if weight > 0 else (), 1):
-            scores[index] = scores.get(index, 0.0) + weight / (k + rank)
-        most = (1 + weight) / (k + 1)
-        return {index: score / most for index, score in scores.items()}
+    def _means(self) -> Floats:
+        """The direction of each article, shape (articles, d)."""
+        return _unit(np.add.reduceat(self._vectors, self._rows.starts[:-1], axis=0))
+
+    def _read(self, texts: Sequence[str]) -> Floats:
+        """What the texts are about and, where the encoder can tell, what their speakers want; rows of length 1."""
+        rows = self._encode(texts)
+        intents = getattr(self._encode, "intents", None)
+        return rows if intents is None else np.hstack([rows, intents(texts)]) * np.float32(0.5**0.5)
+
+    def _scoped(self, knowledge: Knowledge, texts: Sequence[Sequence[str]]) -> tuple[Scope, list[str]]:
+        """What is inside (titles, ways of asking or else passages, topics' examples); some sentences of what is not."""
+        inside = [example for topic in knowledge.topics.values() for example in (*topic.examples, topic.description)]
+        for number, (article, own) in enumerate(zip(self._articles, texts, strict=True)):
+            inside += [own[0], *(own[self._asked_from[number] :] if article.asked else own[1:])]
+        known = self._read(_some(inside, Scope.MOST))
+        others = self._read(beyond())
+        strange = [text for text, near in zip(beyond(), (others @ known.T).max(axis=1), strict=True) if near < _ALIKE]
+        outside = [*strange, *knowledge.beyond]
+        return Scope(known, self._read(outside)), _some(outside, _OUTSIDE)
+
+
+def _some(texts: list[str], most: int) -> list[str]:
+    """At most `most` of them, spread evenly."""
+    return texts if len(texts) <= most else [texts[at] for at in np.linspace(0, len(texts) - 1, most).astype(int)]
+
+
+def _unit(rows: Floats) -> Floats:
+    found: Floats = rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-9)
+    return found
+
+
+def _head(article: Article) -> str:
+    return f"{article.title}. {', '.join(article.keywords)}"
 
 
 def _cut(article: Article) -> Iterator[_Passage]:
+    """Its paragraphs with title and heading before them; the title alone where there is none."""
+    empty = True
     for heading, sentences in paragraphs(article.body):
         head = f"{article.title}. {heading}. " if heading else f"{article.title}. "
         yield _Passage(heading, head + " ".join(sentences), sentences)
+        empty = False
+    if empty:
+        yield _Passage("", article.title, (article.title,))
+
+
+def _fields(article: Article) -> list[overlap.Field]:
+    sentences = [sentence for _, found in paragraphs(article.body) for sentence in found]
+    return [(3.0, [article.title]), (3.0, article.keywords), (2.0, article.asked), (1.0, sentences)]
+
+
+def _stems(article: Article) -> index.Fields:
+    head, asked, body = (
+        [token.stem for token in content(text)] for text in (_head(article), " . ".join(article.asked), article.body)
+    )
+    return head, asked, body
 
 
 def _answer(direct: str, passage: _Passage, stems: set[str]) -> tuple[str, set[str]]:

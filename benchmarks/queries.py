@@ -1,6 +1,8 @@
-"""What callers ask, what a recogniser made of it, and `python -m benchmarks.queries` to have it spoken and heard anew.
+"""Have the queries of the search spoken and heard anew: `python -m benchmarks.queries [--jobs N]`.
 
-It knows no search and no encoder. Which part a query belongs to follows from its words alone, so that it never moves.
+Synthetic voices speak over an 8 kHz mu-law line to the embedded recogniser, and what it made of them is kept as
+models/train/data/queries_heard.toml. It takes minutes, and is needed again when the recogniser changes. It knows no
+search.
 """
 
 from __future__ import annotations
@@ -8,101 +10,54 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import tomllib
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import Final
 
-from assist.audio import Party
-from assist.conversation import Conversation, Transcript, Turn
+import numpy as np
 
-DATA: Final = Path(__file__).parent / "data"
-QUERIES: Final = DATA / "queries.toml"
-HEARD: Final = DATA / "queries_heard.toml"
+from assist.audio import RATE_HZ, Party
+from benchmarks.make_call import NOISE_RMS, SPEECH_PEAK, speak
+from benchmarks.wer import PADDING_MS, plain, telephone
+from models.pocketsphinx import LANGUAGE, TRIGRAMS, Ear
+from models.train.queries import HEARD, Query, read
+
+__all__ = ["Query", "hear", "read"]
+
 VOICES: Final = ("slt", "rms", "awb", "kal16")  # callers; agents speak with the next one
-NOISE_SEED: Final = 11
-
-Part = Literal["dev", "test"]
 
 
-class Query(NamedTuple):
-    """`said`: what was said with who said it, newest last. `articles`: ids that answer; empty: none does."""
-
-    said: tuple[tuple[Party, str], ...]
-    articles: frozenset[str]
-    part: Part
-
-    @property
-    def key(self) -> str:
-        return digest([text for _, text in self.said])
-
-    def conversation(self) -> Conversation:
-        """The call up to its newest turn, 4 s of speech every 5 s."""
-        call = Conversation(self.key)
-        for number, (party, text) in enumerate(self.said):
-            call = call.with_turn(Turn(Transcript(f"u{number}", party, number * 5000, number * 5000 + 4000, text)))
-        return call
+def voice(key: str, party: Party) -> str:
+    """Which synthetic voice speaks, by the query's key."""
+    return VOICES[(int(key, 16) // 2 + (party == "agent")) % len(VOICES)]
 
 
-def digest(lines: list[str]) -> str:
-    """What a query is known by: the first ten hex digits of its words' MD5."""
-    return hashlib.md5(" / ".join(lines).encode(), usedforsecurity=False).hexdigest()[:10]
-
-
-def read(path: Path = QUERIES) -> list[Query]:
-    """Every query. dev: even MD5, or seen by earlier settings; test: the others, on which nothing may be chosen."""
-    found = []
-    for row in tomllib.loads(path.read_text("utf-8"))["query"]:
-        said = tuple(_line(line) for line in row["said"])
-        even = int(digest([text for _, text in said]), 16) % 2 == 0
-        found.append(Query(said, frozenset(row["articles"]), "dev" if even or row.get("seen", False) else "test"))
-    return found
-
-
-def _line(line: str) -> tuple[Party, str]:
-    return ("agent", line[3:]) if line.startswith("A: ") else ("customer", line.removeprefix("C: "))
-
-
-def heard(queries: list[Query], path: Path = HEARD) -> tuple[list[Query], str]:
-    """The same queries as a recogniser heard them, and its name. Raises SystemExit where one was never heard."""
-    kept = tomllib.loads(path.read_text("utf-8")) if path.exists() else {"recogniser": "", "text": {}}
-    missing = [query.key for query in queries if query.key not in kept["text"]]
-    if missing:
-        raise SystemExit(f"{path}: {len(missing)} queries were never heard: run `python -m benchmarks.queries`")
-    return [
-        query._replace(
-            said=tuple((party, text) for (party, _), text in zip(query.said, kept["text"][query.key], strict=True))
-        )
-        for query in queries
-    ], str(kept["recogniser"])
-
-
-def voices(key: str) -> dict[Party, str]:
-    """Which synthetic voice speaks for whom, by the query's key."""
-    first = int(key, 16) // 2 % len(VOICES)
-    return {"customer": VOICES[first], "agent": VOICES[(first + 1) % len(VOICES)]}
-
-
-def hear(queries: list[Query], path: Path = HEARD) -> None:
-    """Have every query spoken through an 8 kHz mu-law line and recognised by the embedded recogniser; write `path`."""
-    import numpy as np
-
-    from benchmarks.make_call import NOISE_RMS, SPEECH_PEAK, speak
-    from benchmarks.wer import PADDING_MS, RATE_HZ, plain, telephone
-    from models.pocketsphinx import LANGUAGE, TRIGRAMS, Ear
-
+def _said(queries: list[Query]) -> dict[str, list[str]]:
     ear = Ear()
-    chance = np.random.default_rng(NOISE_SEED)
     padding = np.zeros(PADDING_MS * RATE_HZ // 1000)
     found: dict[str, list[str]] = {}
     for query in queries:
+        chance = np.random.default_rng(int(query.key, 16))
         found[query.key] = []
         for party, text in query.said:
-            sound, rate_hz = speak(text, voices(query.key)[party])
+            sound, rate_hz = speak(text, voice(query.key, party))
             if rate_hz != RATE_HZ:
-                raise ValueError(f"{voices(query.key)[party]} speaks at {rate_hz} Hz")
+                raise ValueError(f"{voice(query.key, party)} speaks at {rate_hz} Hz")
             sound = np.concatenate([padding, sound * (SPEECH_PEAK / np.abs(sound).max()), padding])
             samples = telephone(sound + chance.normal(0, NOISE_RMS, len(sound)))
             found[query.key].append(plain(" ".join(word for word, *_ in ear.hear(samples))))
+    return found
+
+
+def hear(queries: list[Query], jobs: int = 1) -> dict[str, list[str]]:
+    """Each query's lines as they were recognised, by key, in the order of `queries`."""
+    with ProcessPoolExecutor(jobs) as pool:
+        parts = pool.map(_said, [queries[job::jobs] for job in range(jobs)])
+        found = {key: texts for part in parts for key, texts in part.items()}
+    return {query.key: found[query.key] for query in queries}
+
+
+def write(found: dict[str, list[str]], path: Path = HEARD) -> None:
     weights = hashlib.sha256((LANGUAGE / TRIGRAMS).read_bytes()).hexdigest()[:8]
     lines = [
         "# queries.toml as synthetic voices over an 8 kHz mu-law line were recognised, by each query's key; written by",
@@ -117,10 +72,11 @@ def hear(queries: list[Query], path: Path = HEARD) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--jobs", type=int, default=1, help="processes that recognise")
     parser.add_argument("--out", type=Path, default=HEARD)
     options = parser.parse_args()
     queries = read()
-    hear(queries, options.out)
+    write(hear(queries, options.jobs), options.out)
     print(f"{len(queries)} queries heard: {options.out}")
 
 

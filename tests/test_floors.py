@@ -22,7 +22,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "phrase", "metrics"),
     ("audio",),
     ("conversation", "journal"),
-    ("events", "material", "segment", "transcribe", "wav", "replay"),
+    ("events", "index", "material", "overlap", "rank", "segment", "transcribe", "wav", "replay"),
     ("analyse", "config", "hub", "knowledge", "protocols", "tapes"),
     ("keep", "playbook", "search", "protocols.plain", "stores.summary"),
     ("flag", "side", "protocols.twilio", "stores.memory", "stores.sqlite"),
@@ -42,6 +42,7 @@ VALUES = {"assist.errors", "assist.audio", "assist.conversation"}
 
 JOINS = {
     "models/finder.py": "it makes the search a judge among the others, and is not imported by the server",
+    "models/train/search.py": "it learns from what the search sees; no server imports it",
     "models/train/house_log.py": "it learns from the log that the server keeps; no server imports it",
 }
 """Files of `models` that may know more, and why."""
@@ -53,7 +54,7 @@ MODEL_LIBRARIES = {
 DATABASES = {"sqlite3", "sqlalchemy", "alembic"}
 
 EXCEPTIONS = {
-    ("assist/search.py", "sqlite3"): "the word index lives in memory and keeps nothing",
+    ("assist/index.py", "sqlite3"): "the word index lives in memory and keeps nothing",
     ("benchmarks/make_weights.py", "ctranslate2"): "it writes weights of random numbers for models/whisper.py",
     ("benchmarks/make_weights.py", "tokenizers"): "the same",
     ("benchmarks/make_weights.py", "faster_whisper"): "the same",

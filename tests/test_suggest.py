@@ -18,7 +18,7 @@ from tests import guidance
 from tests.guidance import heard, talk, turn
 
 CAMERA = heard("camera_fault")
-LOW = SearchSettings(floor=0.3, newest=0.2)
+LOW = SearchSettings(floor=0.2, each=0.2)
 
 
 @pytest.fixture(scope="module")
@@ -212,7 +212,7 @@ def test_whatever_is_said_the_cards_keep_their_promises(said: Sequence[tuple[Par
     assert len({card.id for card in everything}) == len(everything)
 
 
-STAND_IN = Search(SHIPPED, guidance.trigrams, SearchSettings(floor=0.2, newest=0.1))
+STAND_IN = Search(SHIPPED, guidance.trigrams, SearchSettings(floor=0.0, each=0.1))
 
 
 def test_scores_are_finite() -> None:

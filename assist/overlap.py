@@ -1,0 +1,115 @@
+"""How much of what was said stands in a text: BM25 over words, and over letters in fours for what was misheard.
+
+It knows no article, no vector and no model: fields of words come in, shares come out.
+
+Robertson, Zaragoza: The Probabilistic Relevance Framework: BM25 and Beyond (2009); the fields' weights act on the
+counts, as in BM25F. Terms are hashed, so that no vocabulary is kept (Weinberger et al., ICML 2009).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, NamedTuple
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+
+from assist.phrase import content, tokens
+
+Terms = Callable[[str], Iterable[str]]
+Field = tuple[float, Sequence[str]]
+"""Weight of a field, and its sentences."""
+
+SLOTS: Final = 1 << 18
+SATURATION: Final = 1.2
+LENGTH: Final = 0.75
+MOST_WORDS: Final = 150  # of a turn: nobody says more before the recogniser cuts
+LETTERS: Final = 4
+
+
+class Spans(NamedTuple):
+    """Rows that belong to things: thing i owns rows starts[i] to starts[i + 1]."""
+
+    starts: NDArray[np.intp]
+
+    def rows(self, chosen: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """The rows of `chosen` one after the other, and where each one's begin among them."""
+        begins, lengths = self.starts[chosen], self.starts[chosen + 1] - self.starts[chosen]
+        ends = np.cumsum(lengths)
+        cuts = ends - lengths
+        return np.repeat(begins - cuts, lengths) + np.arange(int(ends[-1]) if len(ends) else 0), cuts
+
+
+def words(text: str) -> Iterable[str]:
+    """The stems of the words that carry meaning, each once."""
+    return {token.stem for token in itertools.islice(content(text), MOST_WORDS)}
+
+
+def letters(text: str) -> Iterable[str]:
+    """Four letters in a row, spaces counted: words that sound alike are mostly spelled alike in part."""
+    line = " ".join(token.word for token in itertools.islice(tokens(text), MOST_WORDS))
+    return {line[at : at + LETTERS] for at in range(len(line) - LETTERS + 1)}
+
+
+def slot(term: str) -> int:
+    return crc32(term.encode("utf-8", "replace")) % SLOTS
+
+
+class Overlap:
+    """Read only once it is made."""
+
+    def __init__(self, texts: Iterable[Sequence[Field]], terms: Terms) -> None:
+        """`texts`: for each text its fields; a sentence counts each of its terms once."""
+        self._terms = terms
+        found: list[NDArray[np.int32]] = []
+        counts: list[NDArray[np.float32]] = []
+        seen = np.zeros(SLOTS)
+        for fields in texts:
+            weights: Counter[int] = Counter()
+            for weight, sentences in fields:
+                for sentence in sentences:
+                    for term in terms(sentence):
+                        weights[slot(term)] += weight  # type: ignore[assignment]  # weights may be fractions
+            slots = np.fromiter(weights or (0,), dtype=np.int32)
+            found.append(slots)
+            counts.append(np.fromiter(weights.values() if weights else (0.0,), dtype=np.float32))
+            seen[slots] += 1
+        self._spans = Spans(np.cumsum([0, *map(len, found)], dtype=np.intp))
+        self._slots = np.concatenate(found) if found else np.zeros(0, dtype=np.int32)
+        lengths = np.array([count.sum() for count in counts])
+        usual = max(float(lengths.mean()), 1.0) if found else 1.0
+        count = np.concatenate(counts) if counts else np.zeros(0, dtype=np.float32)
+        long = np.repeat(1 - LENGTH + LENGTH * lengths / usual, np.diff(self._spans.starts))
+        # Without BM25's factor (k + 1): a term counted without end is worth its rarity.
+        self._gains = (count / (count + SATURATION * long)).astype(np.float32)
+        self._unheard = float(np.float32(np.log1p((len(found) + 0.5) / 0.5)))
+        self._rarity = np.log1p((len(found) - seen + 0.5) / (seen + 0.5)).astype(np.float32)
+
+    def rarest(self, terms: Iterable[str]) -> list[str]:
+        """Those of `terms` that some text holds, the rarest first."""
+        known = [(-float(self._rarity[slot(term)]), term) for term in terms]
+        return [term for rarity, term in sorted(known) if rarity > -self._unheard]
+
+    def __call__(self, said: Iterable[tuple[str, float]], chosen: NDArray[np.intp]) -> NDArray[np.float32]:
+        """What share of the turns' terms, by rarity, the texts `chosen` hold: 0..1, shape (len(chosen),).
+
+        `said`: turns with their weights. A term no text holds counts as the rarest of all.
+        """
+        wanted: dict[int, float] = {}
+        for text, weight in said:
+            for term in self._terms(text):
+                at = slot(term)
+                wanted[at] = wanted.get(at, 0.0) + weight
+        if not wanted or not len(chosen):
+            return np.zeros(len(chosen), dtype=np.float32)
+        slots = np.fromiter(wanted, dtype=np.intp)
+        worth = np.fromiter(wanted.values(), dtype=np.float32) * self._rarity[slots]
+        table = np.zeros(SLOTS, dtype=np.float32)
+        table[slots] = worth
+        rows, cuts = self._spans.rows(chosen)
+        gained = np.add.reduceat(table[self._slots[rows]] * self._gains[rows], cuts)
+        shares: NDArray[np.float32] = (gained / max(float(worth.sum()), 1e-9)).astype(np.float32)
+        return shares
