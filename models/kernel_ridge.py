@@ -14,58 +14,63 @@ from numpy.typing import NDArray
 Rows = NDArray[np.float32]
 
 WIDTH: Final = 3.0  # flat from 1.5 to 5, and so is
-RIDGE: Final = 0.2  # from 0.05 to 0.4, whether a class has 10 examples or 100 (models/LOG.md)
+RIDGE: Final = 0.1  # from 0.05 to 0.4, whether a class has 10 examples or 100 (models/LOG.md)
 MOST_EXACT: Final = 6_000  # above it time would grow with the cube of the rows, memory with their square
-ANCHORS: Final = 4_000
+ANCHORS: Final = 6_000
 _JITTER: Final = 1e-4  # nearly equal sentences would make the anchors' matrix singular in float32
 _LEAST_LEFT: Final = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
 class KernelRidge:
-    """f(x) = sum_i exp(-WIDTH (1 - x.anchor_i)) coefficient_i."""
+    """f(x) = sum_i k(x, anchor_i) coefficient_i, k(x, y) = exp(-width (1 - x.y)), or x.y where width is 0."""
 
     anchors: Rows  # (m, d), unit rows
     coefficients: Rows  # (m, c)
+    width: float = WIDTH
 
     def __call__(self, vectors: Rows) -> Rows:
         """Values at unit rows (n, d): shape (n, c)."""
-        values: Rows = _kernel(vectors, self.anchors) @ self.coefficients
+        values: Rows = _kernel(vectors, self.anchors, self.width) @ self.coefficients
         return values
 
 
-def fit(vectors: Rows, targets: Rows, importance: Rows, copies: Rows) -> tuple[KernelRidge, Rows]:
+def fit(
+    vectors: Rows, targets: Rows, importance: Rows, copies: Rows, *, width: float = WIDTH, penalty: float = RIDGE
+) -> tuple[KernelRidge, Rows]:
     """Least squares of `targets` (n, c), and the leave-one-out values (n, c).
 
     Row i weighs `importance[i]` > 0 and stands for `copies[i]` >= 1 equal ones, whose targets it averages; one of
     them is left out at a time. With K the kernel's matrix, W the weights and h the diagonal of the hat matrix
-    K (K + RIDGE W^-1)^-1, that value is y - (y - f) / (1 - h / copies) (Rasmussen and Williams, Gaussian Processes,
+    K (K + penalty W^-1)^-1, that value is y - (y - f) / (1 - h / copies) (Rasmussen and Williams, Gaussian Processes,
     2006, 5.4.2). Above MOST_EXACT rows the kernel is approximated by ANCHORS of them (Nyström), always the same.
     """
     if len(vectors) <= MOST_EXACT:
-        ridge: Rows = (RIDGE / importance).astype(np.float32)
-        inverse = np.linalg.inv(_kernel(vectors, vectors) + np.diag(ridge)).astype(np.float32)
+        ridge: Rows = (penalty / importance).astype(np.float32)
+        inverse = np.linalg.inv(_kernel(vectors, vectors, width) + np.diag(ridge)).astype(np.float32)
         coefficients: Rows = inverse @ targets
         fitted = targets - ridge[:, None] * coefficients
         share = 1 - ridge * np.diag(inverse)
-        model = KernelRidge(vectors, coefficients)
+        model = KernelRidge(vectors, coefficients, width)
     else:
         anchors = vectors[np.sort(np.random.default_rng(0).choice(len(vectors), ANCHORS, replace=False))]
         unit = np.eye(ANCHORS, dtype=np.float32)
-        to_features = np.linalg.inv(np.linalg.cholesky(_kernel(anchors, anchors) + _JITTER * unit)).T
-        features = _kernel(vectors, anchors) @ to_features
+        to_features = np.linalg.inv(np.linalg.cholesky(_kernel(anchors, anchors, width) + _JITTER * unit)).T
+        features = _kernel(vectors, anchors, width) @ to_features
         weighted = features * importance[:, None]
-        inverse = np.linalg.inv(weighted.T @ features + RIDGE * unit).astype(np.float32)
+        inverse = np.linalg.inv(weighted.T @ features + penalty * unit).astype(np.float32)
         primal = inverse @ (weighted.T @ targets)
         fitted = features @ primal
         share = ((weighted @ inverse) * features).sum(axis=1)
-        model = KernelRidge(anchors, to_features @ primal)
+        model = KernelRidge(anchors, to_features @ primal, width)
     left = np.maximum(1 - share / copies, _LEAST_LEFT)
     return model, targets - (targets - fitted) / left[:, None]
 
 
-def _kernel(a: Rows, b: Rows) -> Rows:
+def _kernel(a: Rows, b: Rows, width: float) -> Rows:
     values: Rows = a @ b.T
+    if not width:
+        return values
     values -= 1
-    values *= WIDTH
+    values *= width
     return np.exp(values, out=values)

@@ -36,6 +36,7 @@ MIN_WORDS: Final = 2
 PIECE_WORDS: Final = 12
 MAX_PIECES: Final = 3
 MAX_WORDS: Final = 100
+OUTSIDE: Final = 0.5  # in a live call much is said that is about nothing
 ALIKE: Final = 0.65  # cosine from which a sentence of the shipped background says what some example says
 REMEMBERED_TEXTS: Final = 4_096
 
@@ -142,20 +143,23 @@ def judge(
     encode: Encode,
     topics: Path | str | Sequence[Topic] | Mapping[str, Sequence[str]],
     others: Sequence[str] | None = None,
+    outside: float = OUTSIDE,
 ) -> Callable[[str | Sequence[str]], Finding]:
     """What reads one text, or a customer's turns (oldest first), and finds what they are about.
 
     `topics`: a topics.toml, topics, or id -> examples. `others`: what belongs to none of them; None takes the
     shipped background but for sentences that say what an example says, and an empty sequence means that
-    everything said is about one of the topics. Unlike the analyser of a live call it names the likeliest topic
+    everything said is about one of the topics. `outside`: the share of what will be said that is out of scope, 0..1;
+    the smaller it is, the less is turned away. Unlike the analyser of a live call it names the likeliest topic
     however close the next one is, as long as "none" is less likely than all topics together: whoever asks
     may cut at a score. Raises ConfigError for topics that cannot be read, ModelMissing without the background.
     """
     if isinstance(topics, Mapping):
         topics = [Subject(name, name.replace("_", " "), "", tuple(said)) for name, said in topics.items()]
     subjects = given_topics(topics)
-    learnt = learn(encode, subjects, background(), ALIKE) if others is None else learn(encode, subjects, others)
-    return Judge(TopicAnalyser(encode, learnt, live=False))
+    if others is None:
+        return Judge(TopicAnalyser(encode, learn(encode, subjects, background(), ALIKE, outside), live=False))
+    return Judge(TopicAnalyser(encode, learn(encode, subjects, others, outside=outside), live=False))
 
 
 class Judge:

@@ -5,8 +5,11 @@ It knows no call and no turn: one vector is judged at a time, and what adds up o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise, product
 from typing import Final, Protocol
 
 import numpy as np
@@ -17,7 +20,12 @@ from models.kernel_ridge import KernelRidge, Rows, fit
 Encode = Callable[[Sequence[str]], Rows]
 Floats = NDArray[np.float64]
 
-_FACTORS: Final = np.geomspace(2.0, 64.0, 61)
+SLOTS: Final = 4_096
+MAX_CHARACTERS: Final = 1_000
+NEAREST: Final = 5
+WORDS_PENALTY: Final = 1.0
+_MEANING: Final = (2.0, 4.0, 6.0, 8.0, 10.0, 12.0, 14.0, 17.0, 20.0, 25.0, 32.0, 45.0)
+_WORDING: Final = (0.0, 2.0, 4.0, 6.0, 8.0, 12.0, 16.0)
 _STEPS: Final = 25
 
 
@@ -39,57 +47,88 @@ class Learnt:
     """`values` has a column for each topic (1 on its examples, 0 elsewhere) and one for everything else."""
 
     ids: tuple[str, ...]
-    values: KernelRidge
-    temperature: float
-    gate: Floats | None  # (3,) logistic over (highest topic's value, everything else's value, 1); None: all is in scope
+    meaning: KernelRidge
+    wording: KernelRidge
+    rarity: Rows  # (SLOTS,) what a word slot weighs
+    factors: tuple[float, float]  # of meaning and wording
+    examples: Rows  # (m, d) unit vectors of what was said of a topic
+    gate: Floats | None  # (4,) logistic over `_gate_features`; None: all is in scope
 
     @property
     def rejects(self) -> bool:
         """Whether anything can be out of scope."""
         return self.gate is not None
 
-    def probabilities(self, vectors: Rows) -> Floats:
-        """P(topic) per unit vector, shape (n, k); what is missing from 1 in a row is P(none).
+    def probabilities(self, rows: Rows) -> Floats:
+        """P(topic) for rows of `read`, shape (n, k); what is missing from 1 in a row is P(none).
 
-        P(topic j | x) = gate(x) * softmax(temperature * values(x))_j.
+        P(topic j | x) = gate(x) * softmax(v(x))_j, v = factor * meaning + factor * wording: a product of two judges.
         """
-        values = self.values(vectors).astype(np.float64)
-        which = softmax(self.temperature * values[:, :-1])
-        return which if self.gate is None else _sigmoid(_gate_features(values) @ self.gate)[:, None] * which
+        vectors, words = rows[:, :-SLOTS], _weighed(rows[:, -SLOTS:], self.rarity)
+        values = self.factors[0] * self.meaning(vectors) + self.factors[1] * self.wording(words)
+        which = softmax(values[:, :-1].astype(np.float64))
+        if self.gate is None:
+            return which
+        return _sigmoid(_gate_features(values, _nearest(vectors, self.examples)) @ self.gate)[:, None] * which
 
 
 def read(encode: Encode, texts: Sequence[str]) -> Rows:
-    """What an encoder reads in `texts`, shape (n, d), each of length 1.
+    """What there is to read in `texts`, shape (n, d + SLOTS): d numbers of meaning, of length 1 together, and words.
 
-    Where it has two readings, what a text is about and what its speaker wants (`intents`), both stand side by
+    Where the encoder has two readings, what a text is about and what its speaker wants (`intents`), both stand side by
     side and a cosine is the mean of the two; on topics the encoder was not tuned on neither alone is as good
-    (models/LOG.md).
+    (models/LOG.md). Words and neighbouring pairs are hashed to slots with a sign (Weinberger et al., ICML 2009).
     """
     about = encode(texts)
     intents: Encode | None = getattr(encode, "intents", None)
-    if intents is None:
-        return about
-    both: Rows = np.concatenate([about, intents(texts)], axis=1)
-    both /= np.sqrt(2)
-    return both
+    parts = [about] if intents is None else [about / np.sqrt(2), intents(texts) / np.sqrt(2)]
+    words = np.zeros((len(texts), SLOTS), dtype=np.float32)
+    for row, text in enumerate(texts):
+        for slot, sign in _slots(text):
+            words[row, slot] += sign
+    return np.concatenate([*parts, words], axis=1).astype(np.float32)
 
 
-def learn(encode: Encode, topics: Sequence[Topic], others: Sequence[str], alike: float = 2.0) -> Learnt:
+def _slots(text: str) -> Iterator[tuple[int, int]]:
+    words = re.findall(r"[a-z0-9']+", text[:MAX_CHARACTERS].lower())
+    for gram in {*words, *(f"{left} {right}" for left, right in pairwise(words))}:
+        hashed = zlib.crc32(gram.encode())
+        yield hashed % SLOTS, 1 if hashed & 0x80000000 else -1
+
+
+def _weighed(words: Rows, rarity: Rows) -> Rows:
+    """Rows of word slots, each slot weighed by its rarity, as unit rows; a row without words stays zero."""
+    rows: Rows = words * rarity
+    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
+    return rows
+
+
+def _rarity(words: Rows) -> Rows:
+    """Inverse document frequency, log((1 + n) / (1 + n_slot)) (Sparck Jones 1972, smoothed)."""
+    rarity: Rows = np.log((1 + len(words)) / (1 + (words != 0).sum(axis=0))).astype(np.float32)
+    return rarity
+
+
+def learn(
+    encode: Encode, topics: Sequence[Topic], others: Sequence[str], alike: float = 2.0, outside: float = 0.5
+) -> Learnt:
     """Fit from each topic's examples and its label with description, against `others`, which belong to no topic.
 
     Those of `others` whose cosine with an example is `alike` or more are left out: what is small talk for one
-    house is the business of another. Without `others` nothing is out of scope. Temperature and gate are
-    calibrated on leave-one-out values, so that the examples do not vouch for themselves; the gate as if half
+    house is the business of another. Without `others` nothing is out of scope. Factors and gate are calibrated
+    on leave-one-out values, so that the examples do not vouch for themselves; the gate as if the share `outside`
     of what is said were out of scope. Raises ValueError without topics.
     """
     if not topics:
         raise ValueError("topics need at least one topic")
     texts, counts = _counted(topics, others)
-    vectors = read(encode, texts)
+    rows = read(encode, texts)
+    vectors = rows[:, :-SLOTS]
     about: NDArray[np.bool_] = counts[:, :-1].sum(axis=1) > 0
     kept = about.copy()
     kept[~about] = (vectors[~about] @ vectors[about].T).max(axis=1, initial=-1.0) < alike
-    vectors, counts, about = vectors[kept], counts[kept], about[kept]
+    rows, counts, about = rows[kept], counts[kept], about[kept]
+    vectors = np.ascontiguousarray(rows[:, :-SLOTS])
     copies: Rows = counts.sum(axis=1)
     targets: Rows = counts / copies[:, None]
     scope: Floats = 1.0 - targets[:, -1].astype(np.float64)
@@ -97,11 +136,36 @@ def learn(encode: Encode, topics: Sequence[Topic], others: Sequence[str], alike:
     # Where others are few they count for more than their number, for less where they are many.
     more = np.sqrt((copies * scope).sum() / (copies * (1 - scope)).sum()) if rejects else 1.0
     importance: Rows = (copies * (1 + (more - 1) * (1 - scope))).astype(np.float32)
-    values, left_out = fit(vectors, targets, importance, copies)
-    held_out: Floats = left_out.astype(np.float64)
-    temperature = _temperature(held_out[about, :-1], (copies[:, None] * targets[:, :-1])[about])
-    gate = _logistic(_gate_features(held_out), scope, copies) if rejects else None
-    return Learnt(tuple(topic.id for topic in topics), values, temperature, gate)
+    rarity = _rarity(rows[:, -SLOTS:])
+    meaning, meant = fit(vectors, targets, importance, copies)
+    words = _weighed(rows[:, -SLOTS:], rarity)
+    wording, worded = fit(words, targets, importance, copies, width=0, penalty=WORDS_PENALTY)
+    factors = _factors(meant[about, :-1], worded[about, :-1], (copies[:, None] * targets[:, :-1])[about])
+    held_out = factors[0] * meant + factors[1] * worded
+    gate = None
+    if rejects:
+        near = _nearest(vectors, vectors[about], itself=about)
+        gate = _logistic(_gate_features(held_out, near), scope, copies)
+        gate[-1] += np.log((1 - outside) / outside)
+    return Learnt(tuple(topic.id for topic in topics), meaning, wording, rarity, factors, vectors[about], gate)
+
+
+def _nearest(vectors: Rows, examples: Rows, itself: NDArray[np.bool_] | None = None) -> Rows:
+    """Mean cosine with the NEAREST most alike of `examples`, shape (n,).
+
+    With `itself`, the examples are the rows of `vectors` where it is true, and none counts as its own neighbour.
+    """
+    count = min(NEAREST, max(1, len(examples) - 1))
+    means = np.zeros(len(vectors), dtype=np.float32)
+    own = np.cumsum(itself) - 1 if itself is not None else None
+    for begin in range(0, len(vectors), 1024):
+        part = slice(begin, begin + 1024)
+        cosines = vectors[part] @ examples.T
+        if itself is not None and own is not None:
+            there = np.flatnonzero(itself[part])
+            cosines[there, own[part][there]] = -1.0
+        means[part] = np.partition(cosines, -count, axis=1)[:, -count:].mean(axis=1)
+    return means
 
 
 def _counted(topics: Sequence[Topic], others: Sequence[str]) -> tuple[list[str], Rows]:
@@ -124,18 +188,23 @@ def softmax(rows: Floats) -> Floats:
     return shares
 
 
-def _gate_features(values: Floats) -> Floats:
-    return np.stack([values[:, :-1].max(axis=1), values[:, -1], np.ones(len(values))], axis=1)
+def _gate_features(values: Rows, near: Rows) -> Floats:
+    """(n, 4): the highest topic's value, everything else's, how near the nearest examples are, 1."""
+    features: Floats = np.stack([values[:, :-1].max(axis=1), values[:, -1], 10 * near, np.ones(len(values))], axis=1)
+    return features.astype(np.float64)
 
 
 def _sigmoid(values: Floats) -> Floats:
     return 1.0 / (1.0 + np.exp(-np.clip(values, -30.0, 30.0)))
 
 
-def _temperature(values: Floats, wanted: Rows) -> float:
-    """The factor that makes softmax(factor * values) likeliest for the held-out rows, of which `wanted` there are."""
-    losses = [-(wanted * np.log(np.maximum(softmax(factor * values), 1e-9))).sum() for factor in _FACTORS]
-    return float(_FACTORS[int(np.argmin(losses))])
+def _factors(meant: Rows, worded: Rows, wanted: Rows) -> tuple[float, float]:
+    """The two factors that make softmax(a * meant + b * worded) likeliest for held-out rows, `wanted` of each."""
+
+    def loss(a: float, b: float) -> float:
+        return float(-(wanted * np.log(np.maximum(softmax(a * meant + b * worded), 1e-9))).sum())
+
+    return min(product(_MEANING, _WORDING), key=lambda factors: loss(*factors))
 
 
 def _logistic(rows: Floats, target: Floats, copies: Rows) -> Floats:

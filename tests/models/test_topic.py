@@ -212,7 +212,7 @@ def test_any_turns_get_a_finding(analyse: topic.TopicAnalyser, said: list[str]) 
 def test_learning_needs_no_second_reading() -> None:
     whole = encoder.load()
     learnt = topic.learn(lambda texts: whole(texts), SUBJECTS, topic.background())
-    assert learnt.values.anchors.shape[1] == encoder.DIMENSIONS
+    assert learnt.meaning.anchors.shape[1] == encoder.DIMENSIONS
 
 
 def test_no_topics_is_an_error() -> None:
