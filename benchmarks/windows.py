@@ -74,7 +74,7 @@ def stages(loaded: whisper.Whisper, samples: Samples, times: int, full: bool) ->
 
 
 def trimmed(path: Path, tokens: int, noise: Samples, times: int) -> list[dict[str, Any]]:
-    """The fitted window with the whole vocabulary and with `tokens` text tokens, one after the other, for 3 and 10 s."""
+    """The fitted window with the whole vocabulary and then with `tokens` text tokens, for 3 and 10 s of sound."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         trim(path, Path(folder) / "trimmed", (), first=tokens)
