@@ -63,8 +63,6 @@ def heard(queries: list[Query], path: Path = HEARD) -> tuple[list[Query], str]:
     if missing:
         raise SystemExit(f"{path}: {len(missing)} queries were never heard: run `python -m benchmarks.queries`")
     return [
-        query._replace(
-            said=tuple((party, text) for (party, _), text in zip(query.said, texts[query.key], strict=True))
-        )
+        query._replace(said=tuple((party, text) for (party, _), text in zip(query.said, texts[query.key], strict=True)))
         for query in queries
     ], str(kept.get("recogniser", ""))
