@@ -1,4 +1,4 @@
-"""Kernel ridge: what it leaves out is what it would have said, equal rows may be counted, anchors stand for many rows."""
+"""Kernel ridge: what it leaves out is what it would have said, equal rows may be counted, anchors stand for many."""
 
 from __future__ import annotations
 
