@@ -143,6 +143,17 @@ def judgements(
     return found
 
 
+def searching(knowledge: Knowledge, encode: Encoder | None, notices: list[str]) -> Search:
+    """The search over the articles; one that finds nothing where a model it needs is missing."""
+    if encode is not None:
+        try:
+            return Search(knowledge, encode)
+        except ModelMissing as error:
+            notices.append(f"No articles: {error}")
+            log.error("articles are left out: %s", error)
+    return Search(replace(knowledge, articles={}), _unread)
+
+
 def _unread(texts: Sequence[str]) -> NDArray[np.float32]:
     """Stands where an encoder is missing and is asked by nobody."""
     raise ModelMissing(f"no sentence encoder for {len(texts)} texts")
@@ -189,7 +200,7 @@ def prepare(settings: Settings) -> tuple[House, Parts]:
     log.info("recogniser: %s%s", listens.name, " (rough text)" if listens.rough else "")
     encode = encoding(house.notices)
     speech_left = second_opinion(house.notices)
-    search = Search(knowledge, encode) if encode else Search(replace(knowledge, articles={}), _unread)
+    search = searching(knowledge, encode, house.notices)
     parts = Parts(
         hub=house.hub,
         gate=Gate(listens, partials=settings.recogniser.partials),

@@ -14,6 +14,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from assist.errors import ModelMissing
+
 Floats = NDArray[np.float32]
 Vector = NDArray[np.floating[Any]]
 
@@ -44,15 +46,19 @@ class Weights:
 
     @classmethod
     def read(cls, path: Path = SHIPPED) -> Weights:
-        """Raises OSError, ValueError and KeyError: the file is part of the program."""
-        kept = json.loads(path.read_text("utf-8"))
-
-        def row(name: str, keys: tuple[str, ...]) -> Floats:
-            return np.array([kept[name][key] for key in keys], dtype=np.float32)
-
-        return cls(
-            row("order", LIKENESS), row("gate", GATE), row("share", SHARE), float(kept["floor"]), str(kept["encoder"])
-        )
+        """Raises ModelMissing where the file is absent or damaged."""
+        try:
+            kept = json.loads(path.read_text("utf-8"))
+            order, gate, share = (
+                np.array([kept[name][key] for key in keys], dtype=np.float32)
+                for name, keys in (("order", LIKENESS), ("gate", GATE), ("share", SHARE))
+            )
+            return cls(order, gate, share, float(kept["floor"]), str(kept["encoder"]))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ModelMissing(
+                f"the search needs {path}, which is damaged or not there ({type(error).__name__}: {error}): restore it "
+                f"with `git checkout -- assist/{path.name}` or train it with `python -m models.train search`"
+            ) from error
 
     def write(self, path: Path = SHIPPED) -> None:
         def row(keys: tuple[str, ...], weights: Floats) -> dict[str, float]:

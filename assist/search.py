@@ -119,14 +119,15 @@ class Search:
     ) -> None:
         """Encodes every passage, title, way of asking and topic example once.
 
-        Raises KnowledgeError where there are more articles than can be searched without libraries that are missing.
+        Raises KnowledgeError where there are more articles than can be searched without libraries that are missing,
+        ModelMissing where the shipped weights are not there. Without articles nothing is needed and nothing found.
         """
         self.settings = settings or SearchSettings()
-        self.weights = weights or Weights.read()
         self._encode = encode
         self._articles = articles = tuple(knowledge.articles.values())
         if not articles:
             return
+        self.weights = weights or Weights.read()
         self._passages = [tuple(_cut(article)) for article in articles]
         texts = [
             [_head(article), *(passage.text for passage in passages), *article.asked]

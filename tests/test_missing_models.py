@@ -104,6 +104,15 @@ async def test_without_the_encoder_a_call_is_heard_and_the_voice_judged(
     assert not any(isinstance(e.event, Faltered) for e in entries), "what is not there does not fail turn after turn"
 
 
+async def test_a_damaged_ranking_costs_the_articles_only(tree: Path, start: Callable[[], door.Door]) -> None:
+    truncate(tree / "assist" / "rank.json")
+    server = start()
+    assert sum("rank.json" in notice for notice in server.get("/readyz")["notices"]) == 1
+    analysers, kinds = told(await play(server))
+    assert {"stress", "topic", "sentiment"} <= analysers
+    assert kinds and "article" not in kinds
+
+
 async def test_a_damaged_head_costs_its_own_judgement_only(tree: Path, start: Callable[[], door.Door]) -> None:
     truncate(tree / "models" / "weights" / "sentiment.npz")
     without_second_opinion(tree)

@@ -22,11 +22,12 @@ from assist.conversation import Conversation, Heard, Transcript, Turn
 from assist.knowledge import Knowledge
 from assist.search import Search
 from assist.suggest import Guide
-from benchmarks import queries, synthetic
+from benchmarks import synthetic
 from benchmarks.accuracy.figures import Figure, Measured, bootstrap
 from benchmarks.calls import SHIPPED
 from benchmarks.report import ROOT, percentile, table
 from models import encoder, next_action, satisfaction, sentiment, stress, topic
+from models.train import queries
 from models.train.vectors import encoded
 
 ARTICLES: Final = 10_000
