@@ -29,7 +29,7 @@ LABELS: Final = ("negative", "neutral", "positive")
 SLOTS: Final = 1 << 14
 MAX_WORDS: Final = 200
 LEAST_CONFIDENCE: Final = 0.4
-TORN: Final = 0.25
+TORN: Final = 0.3
 FOREIGN_WORDS: Final = 8
 DECAY: Final = 0.8
 WINDOW: Final = 3
@@ -130,7 +130,7 @@ class SentimentAnalyser:
 
     `score` = P(positive) - P(negative), -1..1: people's mean rating of a text lies close to it (models/cards/
     sentiment.md). The label is the likeliest, but "none" where the text cannot be read (`legible`), where no label
-    reaches 0.4, or where negative and positive both reach 0.25: words and meaning part, as in irony, or one turn
+    reaches 0.4, or where negative and positive both reach 0.3: words and meaning part, as in irony, or one turn
     holds both. `detail`: "negative", "positive" and "confidence" (the highest of the three) as probabilities,
     "score_5" = 5 * score, and the call's mood (`mood`) over the customer's turns so far. Neutral turns count there,
     turns labelled "none" do not. An agent's finding carries the customer's mood unchanged.
