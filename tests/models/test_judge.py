@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 import models
 from assist.conversation import Finding, Transcript
 from assist.errors import AssistError, BadMessage, ConfigError, KnowledgeError, ModelMissing
+from benchmarks import synthetic
 from models import given, judge
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -144,14 +145,10 @@ def test_stress_takes_recordings_by_channel_and_a_baseline(recording: Path, tmp_
 
 
 def test_search_ranks_articles_of_ones_own(tmp_path: Path) -> None:
-    articles = [
-        {
-            "id": "tent",
-            "title": "Putting up a tent",
-            "text": "Lay the ground sheet out, then raise the poles.",
-        },
-        {"id": "kettle", "title": "A kettle that leaks", "text": "Replace the seal under the lid and boil it once."},
-    ]
+    poles = "Lay the ground sheet out, then raise the poles."
+    articles = [{"id": "tent", "title": "Putting up a tent", "text": poles}]
+    made = (synthetic.article(number) for number in range(12))
+    articles += [{"id": each.id, "title": each.title, "text": each.body} for each in made]
     file = tmp_path / "articles.jsonl"
     file.write_text("".join(json.dumps(each) + "\n" for each in articles))
     lines = [{"text": "how do I put up my tent, where do the poles go"}, {"text": "who won the football on Sunday"}]
