@@ -33,7 +33,7 @@ STAYS: Final = 2 / 3
 CHANGE: Final = 0.02  # how likely a turn opens another subject
 LEAST_NONE: Final = 0.02  # no single turn is surer than this
 MIN_WORDS: Final = 2
-PIECE_WORDS: Final = 12
+PIECE_WORDS: Final = 16  # a turn up to here is read once, as a whole
 MAX_PIECES: Final = 3
 MAX_WORDS: Final = 100
 OUTSIDE: Final = 0.5  # in a live call much is said that is about nothing
@@ -190,7 +190,7 @@ def background() -> list[str]:
 
 
 def pieces(text: str) -> list[str]:
-    """`text` in at most three stretches of about twelve words or more, cut at punctuation where there is any.
+    """`text` in at most three stretches of about sixteen words or more, cut at punctuation where there is any.
 
     Only the first 100 words count: nobody says more before the recogniser cuts, and work must stay bounded.
     """

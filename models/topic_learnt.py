@@ -48,7 +48,7 @@ class Learnt:
 
     ids: tuple[str, ...]
     meaning: KernelRidge
-    wording: KernelRidge
+    wording: Rows  # (SLOTS, k + 1) linear
     rarity: Rows  # (SLOTS,) what a word slot weighs
     factors: tuple[float, float]  # of meaning and wording
     examples: Rows  # (m, d) unit vectors of what was said of a topic
@@ -65,7 +65,7 @@ class Learnt:
         P(topic j | x) = gate(x) * softmax(v(x))_j, v = factor * meaning + factor * wording: a product of two judges.
         """
         vectors, words = rows[:, :-SLOTS], _weighed(rows[:, -SLOTS:], self.rarity)
-        values = self.factors[0] * self.meaning(vectors) + self.factors[1] * self.wording(words)
+        values = self.factors[0] * self.meaning(vectors) + self.factors[1] * (words @ self.wording)
         which = softmax(values[:, :-1].astype(np.float64))
         if self.gate is None:
             return which
@@ -139,7 +139,8 @@ def learn(
     rarity = _rarity(rows[:, -SLOTS:])
     meaning, meant = fit(vectors, targets, importance, copies)
     words = _weighed(rows[:, -SLOTS:], rarity)
-    wording, worded = fit(words, targets, importance, copies, width=0, penalty=WORDS_PENALTY)
+    linear, worded = fit(words, targets, importance, copies, width=0, penalty=WORDS_PENALTY)
+    wording = linear.anchors.T @ linear.coefficients  # a kernel without width folds into one matrix
     factors = _factors(meant[about, :-1], worded[about, :-1], (copies[:, None] * targets[:, :-1])[about])
     held_out = factors[0] * meant + factors[1] * worded
     gate = None
