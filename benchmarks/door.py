@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-START_S = 60.0
+START_S = 120.0
 
 
 @dataclass
