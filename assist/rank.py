@@ -100,7 +100,7 @@ class Scope:
 
     WIDTH: Final = 4.0
     RIDGE: Final = 0.1
-    MOST: Final = 1_500  # of each side: the solution costs their cube
+    MOST: Final = 2_000  # of each side: the solution costs their cube
 
     def __init__(self, inside: Floats, outside: Floats) -> None:
         """Unit rows, shape (n, d) and (m, d). Where a side is empty nothing is told apart."""
@@ -115,10 +115,12 @@ class Scope:
                 [self.RIDGE * len(side) / half for side in sides], [len(side) for side in sides]
             )
             target = np.repeat([0.5, -0.5], [len(side) for side in sides])
-            inverse = np.linalg.inv(kernel)
-            weights = inverse @ target
+            # The columns of the kernel's inverse that belong to what is outside, and the solution beside them.
+            strangers = np.eye(len(kernel))[:, len(sides[0]) :]
+            solved = np.linalg.solve(kernel, np.column_stack([target, strangers]))
+            weights, own = solved[:, 0], np.diag(solved[len(sides[0]) :, 1:])
             # What each one outside would be taken for if it had not been known.
-            unknown = (target - weights / np.diag(inverse))[len(sides[0]) :]
+            unknown = target[len(sides[0]) :] - weights[len(sides[0]) :] / own
             self._weights = weights.astype(np.float32)
             self._usual = Usual.of(unknown)
 
