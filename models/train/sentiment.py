@@ -25,6 +25,7 @@ HIDDEN: Final = 64
 EPOCHS: Final = 8
 BATCH: Final = 128
 RATE: Final = 2e-3
+WORD_DECAY: Final = 2e-5
 # Reddit calls neutral what a caller means as a complaint, so its many comments count little and only half are read;
 # chosen on product reviews kept out of the training, with our turns and GoEmotions dev in view (models/LOG.md).
 COMMENT_ROWS: Final = 20_000
@@ -106,8 +107,11 @@ def joined(parts: Sequence[Rows]) -> Rows:
     )
 
 
-def fit(data: Rows, word_decay: float = 2e-5, epochs: int = EPOCHS) -> dict[str, Floats]:
-    """Adam on weighted cross-entropy; class weights are the root of inverse frequency. Same seed, same result."""
+def fit(data: Rows, epochs: int = EPOCHS, rate: float = RATE, table: int = sentiment.SLOTS) -> dict[str, Floats]:
+    """Adam on weighted cross-entropy; class weights are the root of inverse frequency. Same seed, same result.
+
+    `table`: how many word slots there are.
+    """
     rng = np.random.default_rng(SEED)
     common = (data.shares * data.weights[:, None]).sum(axis=0) / data.weights.sum()
     weights = data.weights * (data.shares / np.sqrt(3 * common)).sum(axis=1)
@@ -117,7 +121,7 @@ def fit(data: Rows, word_decay: float = 2e-5, epochs: int = EPOCHS) -> dict[str,
         "b1": np.zeros(HIDDEN, np.float32),
         "w2": (rng.standard_normal((HIDDEN, width)) * 0.1).astype(np.float32),
         "b2": np.zeros(width, np.float32),
-        "words": np.zeros((sentiment.SLOTS, width), np.float32),
+        "words": np.zeros((table, width), np.float32),
     }
     first = {k: np.zeros_like(v) for k, v in model.items()}
     second = {k: np.zeros_like(v) for k, v in model.items()}
@@ -129,12 +133,12 @@ def fit(data: Rows, word_decay: float = 2e-5, epochs: int = EPOCHS) -> dict[str,
             step += 1
             slope = _slope(model, data.take(order[begin : begin + BATCH]), weights[order[begin : begin + BATCH]], rng)
             slope["w1"] += 1e-4 * model["w1"]
-            slope["words"] += word_decay * model["words"]
-            rate = RATE * (1 - step / (total + 1))
+            slope["words"] += WORD_DECAY * model["words"]
+            now = rate * (1 - step / (total + 1))
             for key, value in slope.items():
                 first[key] = 0.9 * first[key] + 0.1 * value
                 second[key] = 0.999 * second[key] + 0.001 * value**2
-                model[key] -= rate * (first[key] / (1 - 0.9**step)) / (np.sqrt(second[key] / (1 - 0.999**step)) + 1e-8)
+                model[key] -= now * (first[key] / (1 - 0.9**step)) / (np.sqrt(second[key] / (1 - 0.999**step)) + 1e-8)
     return model
 
 
