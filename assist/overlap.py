@@ -66,7 +66,7 @@ class Overlap:
         self._terms = terms
         found: list[NDArray[np.int32]] = []
         counts: list[NDArray[np.float32]] = []
-        seen = np.zeros(SLOTS)
+        seen = np.zeros(SLOTS, dtype=np.int32)
         for fields in texts:
             weights: Counter[int] = Counter()
             for weight, sentences in fields:
@@ -85,13 +85,15 @@ class Overlap:
         long = np.repeat(1 - LENGTH + LENGTH * lengths / usual, np.diff(self._spans.starts))
         # Without BM25's factor (k + 1): a term counted without end is worth its rarity.
         self._gains = (count / (count + SATURATION * long)).astype(np.float32)
-        self._unheard = float(np.float32(np.log1p((len(found) + 0.5) / 0.5)))
+        self._seen = seen
         self._rarity = np.log1p((len(found) - seen + 0.5) / (seen + 0.5)).astype(np.float32)
 
-    def rarest(self, terms: Iterable[str]) -> list[str]:
-        """Those of `terms` that some text holds, the rarest first."""
-        known = [(-float(self._rarity[slot(term)]), term) for term in terms]
-        return [term for rarity, term in sorted(known) if rarity > -self._unheard]
+    def rarest(self, terms: Iterable[str], most: int) -> list[str]:
+        """Those of `terms` that some text holds, rarest first, until `most` texts hold them in all; at least one."""
+        known = sorted((int(self._seen[slot(term)]), term) for term in terms)
+        held = [(count, term) for count, term in known if count]
+        sums = itertools.accumulate(count for count, _ in held)
+        return [term for at, ((_, term), total) in enumerate(zip(held, sums, strict=True)) if not at or total <= most]
 
     def __call__(self, said: Iterable[tuple[str, float]], chosen: NDArray[np.intp]) -> NDArray[np.float32]:
         """What share of the turns' terms, by rarity, the texts `chosen` hold: 0..1, shape (len(chosen),).

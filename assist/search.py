@@ -29,6 +29,7 @@ _BEYOND: Final = Path(__file__).with_name("beyond.txt")
 _NEAREST: Final = 3
 _ALIKE: Final = 0.7  # cosine from which on a sentence of other people's business is this knowledge base's own
 _OUTSIDE: Final = 250  # sentences from which the usual score of what is outside is taken
+_HOLDERS: Final = 2_000  # articles that hold the words looked for: the common ones are everywhere and cost most
 _FEW_ROWS: Final = 8_000  # vectors that are all looked at for each query; above that each article's mean goes first
 
 
@@ -139,7 +140,10 @@ class Search:
         self._index = index.build(self._means(), map(_stems, articles))
         self._words = Overlap(map(_fields, articles), overlap.words)
         self._letters = Overlap((_fields(article)[:3] for article in articles), overlap.letters)
-        self._topics = [encode([*topic.examples, topic.description]) for topic in knowledge.topics.values()]
+        examples = [(*topic.examples, topic.description) for topic in knowledge.topics.values()]  # at least four
+        self._examples = encode([text for own in examples for text in own])
+        counts = np.array([len(own) for own in examples], dtype=np.intp)
+        self._topics = (np.cumsum(counts) - counts, counts)
         numbers = {topic: number for number, topic in enumerate(knowledge.topics)}
         most = max(len(article.topics) for article in articles)
         none = len(numbers)  # after the last topic's comes the likeness of no topic
@@ -206,10 +210,9 @@ class Search:
             near = index.best(np.maximum.reduceat(everything, self._rows.starts[:-1]), depth)
         else:
             near = self._index.near(vector, 2 * depth)
-        terms = self._words.rarest({term for turn in said for term in overlap.words(turn.text)})
+        terms = self._words.rarest({term for turn in said for term in overlap.words(turn.text)}, _HOLDERS)
         chosen = np.unique(np.concatenate([near, np.array(self._index.wordy(terms, depth), dtype=np.intp)]))
         rows, cuts = self._rows.rows(chosen)
-        ends = np.append(cuts[1:], len(rows))
         asked = cuts + self._asked_from[chosen]
         # One more at the end, so that an article nobody asks for in words may be the last.
         cosines = np.append(self._vectors[rows] @ vector, np.float32(-1.0))
@@ -217,10 +220,11 @@ class Search:
         likeness[:, 3] = cosines[cuts]
         likeness[:, 2] = np.maximum.reduceat(cosines, np.stack([cuts + 1, asked], 1).ravel())[::2]
         plain = likeness[:, 2:4].mean(axis=1)
-        nearest = [np.sort(cosines[a:b])[-_NEAREST:] for a, b in zip(asked, ends, strict=True)]
-        likeness[:, 0] = [near[-1] if len(near) else other for near, other in zip(nearest, plain, strict=True)]
-        likeness[:, 1] = [near.mean() if len(near) else other for near, other in zip(nearest, plain, strict=True)]
-        topics = np.array([np.sort(rows @ vector)[-_NEAREST:].mean() for rows in self._topics] + [-1.0])
+        counts = np.append(cuts[1:], len(rows)) - asked
+        nearest = _nearest(cosines, asked, counts)
+        likeness[:, 0] = np.where(counts > 0, nearest[:, 0], plain)
+        likeness[:, 1] = np.where(counts > 0, nearest.sum(axis=1) / np.clip(counts, 1, _NEAREST), plain)
+        topics = np.append(_nearest(self._examples @ vector, *self._topics).sum(axis=1) / _NEAREST, -1.0)
         of_topic = topics[self._topic_of[chosen]].max(axis=1, initial=-1.0)
         likeness[:, 4] = np.where(of_topic > -1.0, of_topic, plain)
         return chosen, likeness
@@ -250,6 +254,18 @@ class Search:
 def _some(texts: list[str], most: int) -> list[str]:
     """At most `most` of them, spread evenly."""
     return texts if len(texts) <= most else [texts[at] for at in np.linspace(0, len(texts) - 1, most).astype(int)]
+
+
+def _nearest(cosines: Floats, begins: NDArray[np.intp], counts: NDArray[np.intp]) -> Floats:
+    """The highest `_NEAREST` of each run of `counts` cosines from `begins` on, 0 where there are fewer."""
+    found = np.zeros((len(begins), _NEAREST), dtype=np.float32)
+    columns = np.arange(int(counts.max(initial=0)))
+    if len(columns):
+        there = columns < counts[:, None]
+        runs = np.where(there, cosines[np.minimum(begins[:, None] + columns, len(cosines) - 1)], -np.inf)
+        highest = -np.sort(-runs, axis=1)[:, :_NEAREST]
+        found[:, : highest.shape[1]] = np.where(np.isfinite(highest), highest, 0.0)
+    return found
 
 
 def _unit(rows: Floats) -> Floats:
