@@ -65,7 +65,7 @@ class Plain:
 
     def wordy(self, terms: Sequence[str], depth: int) -> list[int]:
         # Quoted, so that no word of a call is ever read as FTS5 syntax.
-        match = " OR ".join('"' + term.replace('"', '""') + '"' for term in terms[:TERMS] if term)
+        match = " OR ".join(f'"{term}"' for term in terms[:TERMS] if term.isalnum())
         if not match:
             return []
         with self._lock:
@@ -121,7 +121,7 @@ class Vast:
     def wordy(self, terms: Sequence[str], depth: int) -> list[int]:
         library = self._tantivy
         clauses = []
-        for term in filter(None, terms[:TERMS]):
+        for term in filter(str.isalnum, terms[:TERMS]):
             for name, weight in zip(("head", "asked", "body"), WEIGHTS, strict=True):
                 query = library.Query.term_query(self._schema, name, term)
                 clauses.append((library.Occur.Should, library.Query.boost_query(query, weight)))
