@@ -44,7 +44,7 @@ def test_misheard_words_still_share_letters() -> None:
     assert by_letters([("rooter flights", 1.0)], ALL).argmax() == 0
 
 
-def test_the_rarest_words_come_first_and_common_ones_not_at_all() -> None:
+def test_the_rarest_words_come_first_and_frequent_ones_not_at_all() -> None:
     held = Overlap([[(1.0, ["phone screen"])], [(1.0, ["phone"])], [(1.0, ["phone bill"])]], words)
     assert held.rarest({"phon", "screen", "boat"}, 10) == ["screen", "phon"]
     assert held.rarest({"phon", "screen", "boat"}, 1) == ["screen"]
