@@ -24,6 +24,17 @@ def test_small_knowledge_base_is_loaded_in_full(tmp_path: Path) -> None:
     assert knowledge.rules["silence"].when.silence_ms == 20000
 
 
+def test_what_lies_beyond_may_be_said_or_not(tmp_path: Path) -> None:
+    path = guidance.write(tmp_path / "kb")
+    assert Knowledge.load(path).beyond == ()
+    (path / "beyond.toml").write_text('phrases = ["do you sell fridges"]', encoding="utf-8")
+    assert Knowledge.load(path).beyond == ("do you sell fridges",)
+    for text, names in (('phrase = ["x"]', "did you mean 'phrases'"), ("phrases = [7]", "beyond.toml: phrases")):
+        (path / "beyond.toml").write_text(text, encoding="utf-8")
+        with pytest.raises(KnowledgeError, match=names):
+            Knowledge.load(path)
+
+
 def test_values_cannot_be_changed(tmp_path: Path) -> None:
     knowledge = guidance.small(tmp_path)
     with pytest.raises(TypeError):
@@ -45,6 +56,13 @@ BROKEN = [
     ("articles/camera-blurry.md", 'id = "camera-blurry"', 'id = "camera-blury"', ["id", "not the file's name"]),
     ("articles/camera-blurry.md", guidance._FILLING, "", ["camera-blurry.md", "body", "words"]),
     ("articles/camera-blurry.md", "updated", 'body = "x"\nupdated', ["camera-blurry.md", "body: not a key"]),
+    (
+        "articles/camera-blurry.md",
+        "updated",
+        'asked = "why"\nupdated',
+        ["camera-blurry.md", "asked", "expected `array`"],
+    ),
+    ("articles/camera-blurry.md", "updated", 'asked = ["?"]\nupdated', ["camera-blurry.md", "asked", "length"]),
     ("topics.toml", "[[topic]]", "[[topics]]", ["topics.toml", "'topics'", "[[topic]]"]),
     ("topics.toml", 'id = "roaming"', 'id = "camera_fault"', ["topics.toml", "'camera_fault'", "twice"]),
     ("topics.toml", 'label = "Use abroad"', 'label = "U"', ["topic 'roaming'", "label", "length"]),
