@@ -13,7 +13,7 @@ from benchmarks.accuracy.__main__ import measured
 from benchmarks.accuracy.figures import Figure, Measured
 from benchmarks.accuracy.keys import TASKS
 
-MOST_S = 60.0
+MOST_S = 150.0  # a minute on a quiet machine; cold caches of a busy one have doubled it
 
 
 @pytest.fixture(scope="module")
