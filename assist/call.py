@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from msgspec.structs import replace as replace_fields
+
 from assist.analyse import Analyser
 from assist.audio import FRAME_MS, Leg, Party, Timeline, Utterance
 from assist.conversation import Heard, Transcript
@@ -42,6 +44,7 @@ from assist.journal import LONGEST_HOURS
 from assist.keep import Sound
 from assist.metrics import Metrics
 from assist.mind import Mind, Thinkers
+from assist.outlook import outlook
 from assist.protocols import Opened
 from assist.segment import Began, Blip, Ended, Segmenter, Signal, WentOn
 from assist.segment import Paused as PausedSpeech
@@ -245,18 +248,38 @@ class Call:
 
     def _speculate(self, side: Side, utterance: Utterance) -> None:
         self._withdraw(side)
-        job = side.speculative = self._submit(utterance)
+        job = side.speculative = self._submit(utterance, side.heard_so_far)
 
         def show(_: object) -> None:
             if side.speculative is job and not job.done.cancelled() and not job.done.exception():
                 side.speculative_shown = True
-                transcript = job.done.result()
-                self._publish(Transcribed(transcript), self._latency(side, utterance, job))
+                self._look_ahead(side, utterance, job)
 
         job.done.add_done_callback(show)
 
-    def _submit(self, utterance: Utterance) -> Job:
-        return self.parts.gate.submit(replace(utterance, call=self.opened.call))
+    def _look_ahead(self, side: Side, utterance: Utterance, job: Job) -> None:
+        """An eager final is there: show it, let its words say how soon it may be confirmed, think about it."""
+        transcript = job.done.result()
+        self._publish(Transcribed(transcript), self._latency(side, utterance, job))
+        sounds = outlook(transcript, side.heard_so_far, rough=self.parts.gate.recogniser.rough)
+        side.segmenter.expect(utterance.id, sounds)
+        if transcript.text:
+            self._mind.consider(self._heard_as_final(utterance, transcript), show=sounds != "open")
+
+    def _heard_as_final(self, utterance: Utterance, transcript: Transcript) -> Heard:
+        """The turn that `transcript` is, or would be if it was confirmed."""
+        final = replace_fields(
+            transcript,
+            utterance=utterance.id,
+            party=utterance.party,
+            start_ms=utterance.start_ms,
+            end_ms=utterance.speech_end_ms,
+            stage="final",
+        )
+        return Heard(utterance, final, utterance.party not in self.opened.mixed)
+
+    def _submit(self, utterance: Utterance, draft: str = "") -> Job:
+        return self.parts.gate.submit(replace(utterance, call=self.opened.call, draft=draft))
 
     def _withdraw(self, side: Side) -> None:
         job, shown = side.speculative, side.speculative_shown
@@ -264,6 +287,7 @@ class Call:
         if job:
             job.cancel()
             if shown:
+                self._mind.withdraw(job.utterance.id)
                 self._publish(Withdrawn(job.utterance.id))
 
     def _finalise(self, side: Side, ended: Ended) -> None:
@@ -278,7 +302,8 @@ class Call:
         else:
             if job:
                 job.cancel()
-            job = self._submit(ended.utterance)
+            job = self._submit(ended.utterance, side.heard_so_far)
+        side.heard_so_far = ""
         self._backlog.put_nowait((ended.utterance, job))
         side.unsettled_ms += ended.utterance.end_ms - ended.utterance.start_ms
         side.partial_at_ms = ended.utterance.end_ms + FIRST_PARTIAL_MS
@@ -298,6 +323,7 @@ class Call:
             if job.done.cancelled() or job.done.exception() or side.segmenter.utterance_id != utterance.id:
                 return
             if side.segmenter.state == "speech" and (transcript := job.done.result()).text:
+                side.heard_so_far = transcript.text
                 self._publish(Transcribed(transcript), self._latency(side, utterance, job))
 
         job.done.add_done_callback(show)
@@ -369,13 +395,14 @@ class Call:
                 continue
             side = self._sides[utterance.party]
             latency = self._latency(side, utterance, job)
-            self._publish(Transcribed(transcript), latency)
+            heard = self._heard_as_final(utterance, transcript)
+            self._publish(Transcribed(heard.transcript), latency)
             if transcript.text:
-                self._mind.hear(Heard(utterance, transcript, utterance.party not in self.opened.mixed), latency)
+                self._mind.hear(heard, latency)
         self._mind.finish()
 
     async def _transcript(self, utterance: Utterance, job: Job) -> Transcript | None:
-        """The final transcript, or None where there is none to be had; the ledger is told either way."""
+        """What was understood, or None where that is not to be had; the ledger is told either way."""
         side = self._sides[utterance.party]
         length_ms = float(utterance.end_ms - utterance.start_ms)
         try:
@@ -392,17 +419,7 @@ class Call:
             return None
         side.unsettled_ms -= length_ms
         side.transcribed_ms += length_ms
-        return Transcript(
-            utterance.id,
-            utterance.party,
-            utterance.start_ms,
-            utterance.speech_end_ms,
-            transcript.text,
-            transcript.words,
-            transcript.language,
-            "final",
-            transcript.probability,
-        )
+        return transcript
 
     def marked(self, ref: str, mark: Mark) -> None:
         """What the agent did with a suggestion: it need not come again."""

@@ -43,10 +43,13 @@ class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Ingest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Limits on what comes in. Audio may run `burst_s` ahead of `speed` times real time; so may messages, counted as
     `messages_per_s`. `origins`: foreign web origins that may open ingest sockets (phone platforms send none, or ours).
+    `promised_load`: how much of the recogniser's time live calls may be expected to take; one more than that is refused
+    at its hello, with the time after which to try again. 0: only `max_calls` limits them.
     """
 
     max_message_bytes: Annotated[int, msgspec.Meta(ge=1_024)] = 65_536
     max_calls: Count = 100
+    promised_load: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.75
     hello_timeout_s: Patience = 10.0
     idle_timeout_s: Patience = 600.0
     messages_per_s: Count = 250

@@ -132,9 +132,15 @@ class Idle(WireError):
 
 
 class Busy(WireError):
+    """`again_s`: seconds after which a place may be free; the wire says so as `retry_after_s`."""
+
     code = "busy"
     close_code = 1013
     http_status = 503
+
+    def __init__(self, message: str, again_s: int = 30) -> None:
+        super().__init__(message)
+        self.again_s = again_s
 
 
 class Draining(WireError):

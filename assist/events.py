@@ -51,7 +51,10 @@ class Transcribed(Event, frozen=True):
 
 
 class Withdrawn(Event, frozen=True):
-    """The speculative final of this utterance was wrong about the end: speech went on. Show it as partial."""
+    """The eager final of this utterance was wrong about the end: speech went on. Show it as partial.
+
+    Suggestions that came with it are void, unless they were marked.
+    """
 
     utterance: str
 
@@ -65,7 +68,10 @@ class Noticed(Event, frozen=True):
 
 
 class Suggested(Event, frozen=True):
-    """New suggestions for the agent because of this utterance, best first."""
+    """New suggestions for the agent because of this utterance, best first.
+
+    They may come before its final, on the word of its speculative transcript: then `Withdrawn` may take them back.
+    """
 
     utterance: str
     suggestions: tuple[Suggestion, ...]
@@ -202,7 +208,7 @@ class Entry(msgspec.Struct, frozen=True):
     """One line of a call's log. `seq` starts at 1 and has no holes. `at_ms` is on the call's clock.
 
     `latency_ms` (floats, where the event has one): `queue`, `asr`, `final` (end of speech to this final),
-    `analyse`, `suggest`, `total` (end of speech to this event).
+    `analyse`, `suggest`, `total` (end of speech to this event), `eager` (the same of suggestions before their final).
     """
 
     call: str

@@ -5,6 +5,7 @@ It knows no search and no playbook; what a condition means is described in assis
 
 from __future__ import annotations
 
+import copy
 from typing import Final
 
 from assist.audio import Party
@@ -119,6 +120,12 @@ class Watch:
 
     def __init__(self, knowledge: Knowledge) -> None:
         self._waiting = {rule.id: rule for rule in knowledge.rules.values() if rule.flag}
+
+    def fork(self) -> Watch:
+        """A copy whose flags are its own."""
+        other = copy.copy(self)
+        other._waiting = dict(self._waiting)
+        return other
 
     def after(self, conversation: Conversation, at_ms: int) -> list[Flag]:
         """Flags raised by the newest turn."""

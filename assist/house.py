@@ -11,6 +11,10 @@ import logging
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
+
+from assist.admission import TYPICAL_S, Admission
+from assist.audio import SAMPLES_PER_MS, Utterance
 from assist.call import Call, Parts
 from assist.config import Settings
 from assist.errors import Busy, Draining, UnknownCall
@@ -50,6 +54,7 @@ class House:
         self.tapes = Tapes(self.data_dir / "audio")
         self.lost_entries = 0
         """Entries that could not be kept to the end; the exit status says so."""
+        self.admission = Admission(1, 0.0)
         self._opening = 0
         self._left = asyncio.Event()
         self._parts: Parts | None = None
@@ -67,6 +72,11 @@ class House:
     async def open(self, parts: Parts) -> None:
         """Close what a crash cut off, then start the gate, the keeper and the watch over the loop."""
         self._parts = parts
+        recogniser = parts.gate.recogniser
+        length_ms = int(TYPICAL_S * 1000)
+        typical = Utterance("", "customer", 0, length_ms, length_ms, np.zeros(length_ms * SAMPLES_PER_MS, np.int16))
+        promised = self.settings.ingest.promised_load
+        self.admission = Admission(recogniser.workers, promised, recogniser.cost_ms(typical))
         self.tapes.sweep()
         interrupted = await asyncio.to_thread(recover, self.store, self.keeper.path)
         if interrupted:
@@ -94,10 +104,14 @@ class House:
         """May another call come in? Raises Draining, Busy."""
         if self.draining.is_set():
             raise Draining("the server is shutting down and takes no new calls")
-        if len(self.calls) + self._opening >= self.settings.ingest.max_calls:
-            raise Busy(f"{len(self.calls) + self._opening} calls are live, the configured most")
+        live = len(self.calls) + self._opening
+        again_s = self.admission.again_s(live)
+        if live >= self.settings.ingest.max_calls:
+            raise Busy(f"{live} calls are live, the configured most", again_s)
         if self.gate.load.level >= 3:
-            raise Busy("overloaded: finals wait too long for another call to be taken; try again in 30 s")
+            raise Busy("overloaded: finals wait too long for another call to be taken", again_s)
+        if live + 1 > self.admission.room:
+            raise Busy(f"{live} calls are live; one more would make finals wait for all of them", again_s)
 
     async def open_call(self, opened: Opened) -> Call:
         """Let a call in; its first entry is on disk on return. Raises Draining, Busy, DuplicateCall, StoreFailed."""
@@ -136,7 +150,8 @@ class House:
 
     def leave(self, call: Call) -> None:
         """The call has ended and its socket has said goodbye."""
-        self.calls.pop(call.opened.call, None)
+        if self.calls.pop(call.opened.call, None):
+            self.admission.ended(call.now_ms / 1000)
         self._left.set()
 
     async def empty(self) -> None:
@@ -159,11 +174,16 @@ class House:
 
     async def _watch_loop(self) -> None:
         loop = asyncio.get_running_loop()
+        worked_s = 0.0
         while True:
             began = loop.time()
             await asyncio.sleep(LAG_TICK_S)
-            self.metrics.loop_lag.observe(max(0.0, loop.time() - began - LAG_TICK_S))
+            passed_s = loop.time() - began
+            self.metrics.loop_lag.observe(max(0.0, passed_s - LAG_TICK_S))
             self.gate.relax()
+            self.admission.passed(passed_s, len(self.calls), self.gate.worked_s - worked_s)
+            worked_s = self.gate.worked_s
+            self.metrics.room.set(self.admission.room)
             self.metrics.load_level.set(self.gate.load.level)
             self.metrics.queue.set(self.gate.waiting)
 

@@ -15,7 +15,7 @@ import msgspec
 from fastapi import WebSocket, WebSocketDisconnect
 
 from assist.call import Call
-from assist.errors import AssistError, Idle, Oversize, TooFast, WireError
+from assist.errors import AssistError, Busy, Idle, Oversize, TooFast, WireError
 from assist.house import House
 from assist.protocols import Bye, Dropped, Key, Lost, Odd, Opened, Pause, Protocol, Resume, Said, Sound
 
@@ -173,7 +173,10 @@ class Ingest:
         if error:
             # What is wrong inside, with its paths, is for our log.
             message = str(error) if isinstance(error, WireError) else "the server could not go on; its log says why"
-            await self._send(msgspec.json.encode({"type": "error", "code": error.code, "message": message}).decode())
+            told = {"type": "error", "code": error.code, "message": message}
+            if isinstance(error, Busy):
+                told["retry_after_s"] = error.again_s
+            await self._send(msgspec.json.encode(told).decode())
         if call and self._life:
             # The call outlives its socket until its last final is out; nobody else waits for it.
             await self._last_finals(call, self._life)

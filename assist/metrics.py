@@ -22,13 +22,14 @@ class Metrics:
         self.subscribers = Gauge("assist_subscribers", "Event sockets open", registry=self.registry)
         self.slow_subscribers = Counter("assist_slow_subscribers", "Sockets cut: not reading", registry=self.registry)
         self.load_level = Gauge("assist_load_level", "0 normal .. 3 new calls refused", registry=self.registry)
+        self.room = Gauge("assist_room_calls", "Calls the recogniser can carry, as learnt", registry=self.registry)
         self.queue = Gauge("assist_queue", "Finals and speculative finals waiting", registry=self.registry)
         self.loop_lag = Histogram(
             "assist_loop_lag_seconds", "How late the event loop's timer ran", buckets=_SECONDS, registry=self.registry
         )
         self.stage = Histogram(
             "assist_stage_seconds",
-            "queue, asr, final (end of speech to final), analyse, suggest, total",
+            "queue, asr, final (end of speech to final), analyse, suggest, total, eager (end of speech to cards ahead)",
             ["stage"],
             buckets=_SECONDS,
             registry=self.registry,

@@ -1,4 +1,4 @@
-"""What one call means: each final turn through the analysers, then to guidance and rules, in order.
+"""What one call means: each final turn through the analysers, then to guidance and rules, in order; eager finals ahead.
 
 It knows no audio but what analysers are given, and no socket. Threads do the thinking; one that hangs costs its call
 a finding and nobody else anything.
@@ -9,12 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple, TypeVar
 
 from assist import analyse
 from assist.analyse import Analyser
+from assist.audio import Party
 from assist.conversation import Conversation, Flag, Heard, Turn
 from assist.events import AnyEvent, Faltered, Flagged, Noticed, Suggested
 from assist.flag import Watch
@@ -39,6 +42,11 @@ class Thinkers:
         self._lost = 0
         self._slots = asyncio.Semaphore(slots)
         self._pool = ThreadPoolExecutor(slots + spare, thread_name_prefix="think")
+
+    @property
+    def idle(self) -> bool:
+        """A slot is free: who only thinks ahead takes none from whom somebody waits for."""
+        return not self._slots.locked()
 
     async def think(self, work: Callable[[], T]) -> T:
         """What `work` returns or raises. Raises TimeoutError."""
@@ -69,8 +77,48 @@ def _tell(loop: asyncio.AbstractEventLoop, found: Callable[[], None]) -> None:
         loop.call_soon_threadsafe(found)
 
 
+class Advice(NamedTuple):
+    """What follows from a turn, or what went wrong."""
+
+    guidance: Guidance = Guidance()
+    flags: Sequence[Flag] = ()
+    faltered: Faltered | None = None
+
+
+class Thought:
+    """One turn on top of `base`, what was said before it: what it means and what follows, found out in the background.
+
+    It works on forks of guide and watch, so that nothing is changed by a thought that hangs or that nobody takes up.
+    """
+
+    def __init__(self, heard: Heard, base: Conversation, guide: Guide, watch: Watch) -> None:
+        self.heard = heard
+        self.base = base
+        self.root = guide
+        self.guide, self.watch = guide.fork(), watch.fork()
+        self.turn: asyncio.Future[tuple[Turn, tuple[Faltered, ...]]] = asyncio.get_running_loop().create_future()
+        self.advice: asyncio.Future[Advice] = asyncio.get_running_loop().create_future()
+
+
+@dataclass
+class Eager:
+    """An eager final of one party: whether its cards may be shown before it is confirmed, and what is thought of it.
+
+    `before`: the guide on top of which they were shown; None: they were not.
+    """
+
+    heard: Heard
+    show: bool
+    thought: Thought | None = None
+    before: Guide | None = None
+
+
 class Mind:
-    """One call's. Give it final turns with `hear`, in order; `run` until `finish` was called and all are understood."""
+    """One call's. Give it final turns with `hear`, in order; `run` until `finish` was called and all are understood.
+
+    Eager finals may be given with `consider`: they are thought through at once and their cards shown. When the same
+    words are heard as a final, and nothing else came between, the thought is taken up as it is.
+    """
 
     def __init__(
         self,
@@ -90,11 +138,27 @@ class Mind:
         self._publish = publish
         self._now_ms = now_ms
         self._turns: asyncio.Queue[tuple[Heard, dict[str, float]] | None] = asyncio.Queue()
-        self._stuck = False
+        self._eager: dict[Party, Eager] = {}
+        self._working = False
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def hear(self, heard: Heard, latency_ms: dict[str, float]) -> None:
         """A final turn with words in it, just published; `latency_ms` is that entry's."""
         self._turns.put_nowait((heard, latency_ms))
+
+    def consider(self, heard: Heard, *, show: bool) -> None:
+        """An eager final. `show`: it is likely enough that its cards need not wait for the final."""
+        self._eager[heard.transcript.party] = Eager(heard, show)
+        self._look_ahead()
+
+    def withdraw(self, utterance: str) -> None:
+        """The eager final of this utterance is void, and so are cards that it has brought (`Withdrawn` says so)."""
+        for party, eager in tuple(self._eager.items()):
+            if eager.heard.transcript.utterance == utterance:
+                del self._eager[party]
+                if eager.before and eager.thought:
+                    self._guide = self._guide.having_taken_back(eager.thought.guide, eager.before)
+                    self._look_ahead()
 
     def finish(self) -> None:
         """No more turns."""
@@ -103,11 +167,10 @@ class Mind:
     async def run(self) -> None:
         """Understand turn after turn."""
         while (item := await self._turns.get()) is not None:
-            heard, latency_ms = item
-            began = time.perf_counter()
-            turn = await self._judge(heard, latency_ms, began)
-            self.conversation = self.conversation.with_turn(turn)
-            await self._advise(turn, latency_ms, began)
+            self._working = True
+            await self._understand(*item)
+            self._working = False
+            self._look_ahead()
 
     def marked(self, ref: str, mark: Mark) -> None:
         """What the agent did with a suggestion: it need not come again."""
@@ -118,55 +181,100 @@ class Mind:
         try:
             return self._watch.ended(self.conversation, duration_ms)
         except Exception as error:  # a rule that fails must not keep the call from ending
-            self._falter("flag", "flag_failed", repr(error)[:300], "")
+            self._publish(Faltered("flag", "flag_failed", repr(error)[:300], ""), None)
             return []
 
-    async def _judge(self, heard: Heard, latency_ms: dict[str, float], began: float) -> Turn:
-        so_far, utterance = self.conversation, heard.transcript.utterance
-        try:
-            findings, faltered = await self._thinkers.think(lambda: analyse.run(self._analysers, heard, so_far))
-        except TimeoutError as error:
-            self._falter("mind", "timeout", str(error), utterance)
-            return Turn(heard.transcript)
+    async def _understand(self, heard: Heard, latency_ms: dict[str, float]) -> None:
+        began = time.perf_counter()
+
+        def total(stage: str) -> dict[str, float]:
+            took_ms = round((time.perf_counter() - began) * 1000, 1)
+            return {stage: took_ms, "total": round(latency_ms["final"] + took_ms, 1)}
+
+        said = heard.transcript
+        eager = self._eager.pop(said.party, None)
+        shown = False
+        if eager and eager.thought and self._holds(eager.thought) and eager.heard.transcript == said:
+            thought, shown = eager.thought, eager.before is not None
+        else:
+            thought = self._think(heard)
+        turn, faltered = await thought.turn
         for each in faltered:
-            self._falter(each.part, each.code, each.message, each.utterance)
-        if findings:
-            took_ms = _since_ms(began)
-            total = {"analyse": took_ms, "total": round(latency_ms["final"] + took_ms, 1)}
-            self._publish(Noticed(utterance, heard.transcript.party, findings), total)
-        return Turn(heard.transcript, findings)
-
-    async def _advise(self, turn: Turn, latency_ms: dict[str, float], began: float) -> None:
-        utterance = turn.transcript.utterance
-        if self._stuck:  # its thread still thinks of an earlier turn, and two must not share one guide
-            return self._falter("suggest", "timeout", "guidance still hangs on an earlier turn", utterance)
-        at_ms, so_far = self._now_ms(), self.conversation
-
-        def advise() -> tuple[Guidance, list[Flag]]:
-            try:
-                return self._guide.after(so_far), self._watch.after(so_far, at_ms)
-            finally:
-                self._stuck = False
-
-        try:
-            guidance, flags = await self._thinkers.think(advise)
-        except TimeoutError as error:
-            self._stuck = True
-            return self._falter("suggest", "timeout", str(error), utterance)
-        except Exception as error:  # guidance reads anybody's knowledge base: the transcript must go on without it
-            return self._falter("suggest", "suggest_failed", repr(error)[:300], utterance)
-        took_ms = _since_ms(began)
-        total = {"suggest": took_ms, "total": round(latency_ms["final"] + took_ms, 1)}
-        if guidance.suggestions:
-            self._publish(Suggested(utterance, tuple(guidance.suggestions)), total)
-        if guidance.moved:
-            self._publish(guidance.moved, None)
-        for flag in flags:
+            self._publish(each, None)
+        if turn.findings:
+            self._publish(Noticed(said.utterance, said.party, turn.findings), total("analyse"))
+        self.conversation = thought.base.with_turn(turn)
+        advice = await thought.advice
+        if advice.faltered:
+            return self._publish(advice.faltered, None)
+        self._guide, self._watch = thought.guide, thought.watch
+        if advice.guidance.suggestions and not shown:
+            self._publish(Suggested(said.utterance, advice.guidance.suggestions), total("suggest"))
+        if advice.guidance.moved:
+            self._publish(advice.guidance.moved, None)
+        for flag in advice.flags:
             self._publish(Flagged(flag), None)
 
-    def _falter(self, part: str, code: str, message: str, utterance: str) -> None:
-        self._publish(Faltered(part, code, message, utterance), None)
+    def _holds(self, thought: Thought) -> bool:
+        """Nothing has been heard or shown since it was begun."""
+        return thought.base is self.conversation and thought.root is self._guide
 
+    def _look_ahead(self) -> None:
+        """Think through eager finals, unless a final is being understood, after which everything is different."""
+        if self._working or not self._turns.empty() or not self._thinkers.idle:
+            return
+        for eager in self._eager.values():
+            if not eager.before and (eager.thought is None or not self._holds(eager.thought)):
+                thought = eager.thought = self._think(eager.heard)
+                thought.advice.add_done_callback(partial(self._show_ahead, eager, thought))
 
-def _since_ms(began: float) -> float:
-    return round((time.perf_counter() - began) * 1000, 1)
+    def _show_ahead(self, eager: Eager, thought: Thought, done: asyncio.Future[Advice]) -> None:
+        said = eager.heard.transcript
+        current = self._eager.get(said.party) is eager and eager.thought is thought and self._holds(thought)
+        if not current or not eager.show or done.cancelled() or done.exception():
+            return
+        if suggestions := done.result().guidance.suggestions:
+            eager.before = self._guide
+            thought.root = self._guide = self._guide.having_shown(thought.guide)
+            since_end_ms = float(max(0, self._now_ms() - said.end_ms))
+            self._publish(Suggested(said.utterance, suggestions), {"eager": since_end_ms})
+            self._look_ahead()  # what the other party is thought to have said now stands on top of these cards
+
+    def _think(self, heard: Heard) -> Thought:
+        thought = Thought(heard, self.conversation, self._guide, self._watch)
+        task = asyncio.create_task(self._work(thought))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return thought
+
+    async def _work(self, thought: Thought) -> None:
+        try:
+            turn, faltered = await self._judged(thought)
+            thought.turn.set_result((turn, faltered))
+            thought.advice.set_result(await self._advised(thought, turn))
+        except Exception as error:  # a bug of ours: whoever waits must hear of it, and nobody may be left to
+            for waited in (thought.turn, thought.advice):
+                if not waited.done():
+                    waited.set_exception(error)
+                    waited.exception()
+
+    async def _judged(self, thought: Thought) -> tuple[Turn, tuple[Faltered, ...]]:
+        heard = thought.heard
+        try:
+            findings, faltered = await self._thinkers.think(
+                lambda: analyse.run(self._analysers, heard, thought.base)
+            )
+        except TimeoutError as error:
+            return Turn(heard.transcript), (Faltered("mind", "timeout", str(error), heard.transcript.utterance),)
+        return Turn(heard.transcript, findings), faltered
+
+    async def _advised(self, thought: Thought, turn: Turn) -> Advice:
+        at_ms, so_far, utterance = self._now_ms(), thought.base.with_turn(turn), turn.transcript.utterance
+        try:
+            return await self._thinkers.think(
+                lambda: Advice(thought.guide.after(so_far), thought.watch.after(so_far, at_ms))
+            )
+        except TimeoutError as error:
+            return Advice(faltered=Faltered("suggest", "timeout", str(error), utterance))
+        except Exception as error:  # guidance reads anybody's knowledge base: the transcript must go on without it
+            return Advice(faltered=Faltered("suggest", "suggest_failed", repr(error)[:300], utterance))

@@ -6,6 +6,7 @@ Opening steps that two playbooks share keep their ticks when the topic changes.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -176,6 +177,12 @@ class Route:
         self._seen = 0
         self.ticked = ""
         """Title of the step ticked last, or ""."""
+
+    def fork(self) -> Route:
+        """A copy that goes its own way."""
+        other = copy.copy(self)
+        other._left = dict(self._left)
+        return other
 
     @property
     def step(self) -> Step | None:

@@ -21,6 +21,9 @@ IsVoiced = Callable[[bytes], bool]
 SpeechLeft = Callable[[Samples], float]
 """The last half second, int16 (n,), to the probability 0..1 that speech is still going on at its end."""
 
+Outlook = Literal["ended", "open", "unknown"]
+"""How words sound. Ended: a whole sentence, sure and steady. Open: nobody ends like this, or a number is read out."""
+
 CUT_GAP_MS = 200
 """Length of the quietest stretch, in the middle of which long speech is cut."""
 
@@ -29,8 +32,9 @@ class Endpointing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """When speech begins and ends. All in ms.
 
     `speculate_ms`: silence after which a speculative final is launched, and the tail every utterance keeps.
-    `commit_ms`: silence after which it is final. `hold_ms`: silence after which it is final whatever the
-    second opinion says. `starve_ms`: no frame for so long counts as silence (platforms that stop sending).
+    `commit_ms`: silence after which it is final; `early_ms` where its words sound finished, `open_ms` where they do not
+    (`Segmenter.expect`). `hold_ms`: silence after which it is final whatever the second opinion says.
+    `starve_ms`: no frame for so long counts as silence (platforms that stop sending).
     `soft_cut_ms`: an utterance this long is cut in its quietest gap after `cut_from_ms`.
     `min_voiced_ms`: less voice than this is a click or a breath, skipped as such.
     """
@@ -44,6 +48,8 @@ class Endpointing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     soft_cut_ms: int = 10_000
     cut_from_ms: int = 6_000
     min_voiced_ms: int = 100
+    early_ms: int = 240
+    open_ms: int = 600
 
     def __post_init__(self) -> None:
         if min(self.onset_ms, self.speculate_ms, self.min_voiced_ms) < FRAME_MS or self.pre_roll_ms < 0:
@@ -134,11 +140,13 @@ class Segmenter:
     _recent: deque[bool] = field(default_factory=deque)
     _count: int = 0
     _paused_frames: int = 0
+    _due: int = 0
     _told: bool = False
     _onset_frames: int = field(init=False)
     _pre_roll_frames: int = field(init=False)
     _speculate_frames: int = field(init=False)
     _commit_frames: int = field(init=False)
+    _hold_frames: int = field(init=False)
     _cut_frames: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -147,7 +155,9 @@ class Segmenter:
         self._pre_roll_frames = max(self._onset_frames + 2, e.pre_roll_ms // FRAME_MS)
         self._speculate_frames = e.speculate_ms // FRAME_MS
         self._commit_frames = e.commit_ms // FRAME_MS
+        self._hold_frames = e.hold_ms // FRAME_MS
         self._cut_frames = e.soft_cut_ms // FRAME_MS
+        self._due = self._commit_frames
         self._recent = deque(maxlen=self._onset_frames + 2)
 
     @property
@@ -175,6 +185,14 @@ class Segmenter:
         else:
             self._follow(voiced, signals)
         return signals
+
+    def expect(self, utterance: str, outlook: Outlook) -> None:
+        """How the words of the last `Paused` sound: its end comes sooner or later for it. Other utterances: ignored."""
+        if self.state == "pausing" and utterance == self.utterance_id and outlook != "unknown":
+            if outlook == "ended":
+                self._due = min(self.endpointing.early_ms // FRAME_MS, self._commit_frames)
+            else:
+                self._due = min(max(self.endpointing.open_ms // FRAME_MS, self._commit_frames), self._hold_frames)
 
     def starve(self, since_ms: int) -> list[Signal]:
         """No frame for `since_ms`: silence that nobody sends. The silence heard before counts as well."""
@@ -222,6 +240,7 @@ class Segmenter:
             self._voiced += 1
             self._last_voiced = len(self._frames)
             self._silent = 0
+            self._due = self._commit_frames
             self._tell_began(signals)
             if self.state == "pausing":
                 self.state = "speech"
@@ -231,7 +250,7 @@ class Segmenter:
             self._silent += 1
             if self.state == "speech" and self._silent >= self._speculate_frames and self._is_speech():
                 signals.append(self._pause())
-            if self._silent >= self._commit_frames and self._has_ended():
+            if self._silent >= self._due and self._has_ended():
                 signals += self._commit()
                 return
         if len(self._frames) >= self._cut_frames and self.state == "speech" and self._told:
@@ -239,10 +258,9 @@ class Segmenter:
 
     def _has_ended(self) -> bool:
         # The gate is jumpy (a weak vowel, a fricative): a second opinion, asked every 100 ms, may hold the end back.
-        if self.speech_left is None or self._silent * FRAME_MS >= self.endpointing.hold_ms:
+        if self.speech_left is None or self._silent >= self._hold_frames:
             return True
-        if self._silent != self._commit_frames and (self._silent - self._commit_frames) % 5:
-            return False
+        self._due = min(self._silent + 5, self._hold_frames)
         tail = b"".join(list(self._frames)[-25:])
         return self.speech_left(np.frombuffer(tail, dtype=np.int16)) < 0.5
 
@@ -328,4 +346,5 @@ class Segmenter:
     def _reset(self) -> None:
         self.state = "quiet"
         self._voiced = self._silent = self._last_voiced = self._paused_frames = 0
+        self._due = self._commit_frames
         self._recent.clear()

@@ -33,6 +33,8 @@ class Side:
     speculative: Job | None = None
     speculative_shown: bool = False
     partial: Job | None = None
+    heard_so_far: str = ""
+    """Text of the last partial of the utterance that is being heard."""
     partial_at_ms: int = 0
 
     def ledger(self) -> Ledger:

@@ -6,6 +6,7 @@ back what was shown already.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, Protocol
@@ -101,6 +102,31 @@ class Guide:
         self._turns = 0
         self._shown: dict[str, tuple[int, float]] = {}
         self._count = 0
+
+    def fork(self) -> Guide:
+        """A copy that may think ahead: where it goes is its own, what the agent marks reaches both."""
+        other = copy.copy(self)
+        other._route = self._route.fork()
+        other._spent = set(self._spent)
+        other._shown = dict(self._shown)
+        return other
+
+    def having_shown(self, ahead: Guide) -> Guide:
+        """This guide as it is when what `ahead`, a fork of it, has decided to show stands on the screen already."""
+        other = self.fork()
+        other._shown, other._count = dict(ahead._shown), ahead._count
+        return other
+
+    def having_taken_back(self, ahead: Guide, before: Guide) -> Guide:
+        """This guide when the cards that `ahead` showed on top of `before` are gone from the screen: they may come."""
+        other = self.fork()
+        for key, shown in ahead._shown.items():
+            if before._shown.get(key) != shown and other._shown.get(key) == shown:
+                if key in before._shown:
+                    other._shown[key] = before._shown[key]
+                else:
+                    del other._shown[key]
+        return other
 
     def marked(self, ref: str, mark: Mark) -> None:
         """The agent said what became of a suggestion: one that was used or not wanted does not come back."""

@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
@@ -63,12 +64,14 @@ _RAISE_MS = (150.0, 500.0, 3_000.0)
 
 
 class Job:
-    """One utterance on its way through the gate. Await `done` for its transcript."""
+    """One utterance on its way through the gate. Await `done` for its transcript. `due`: of two alike, who goes first."""
 
     def __init__(self, utterance: Utterance, urgency: int, now: float) -> None:
         self.utterance = utterance
         self.urgency = urgency
         self.submitted = now
+        # Nobody waits for a piece of speech that was cut for its length and goes on: its next words come later still.
+        self.due = now + (GOES_ON_S if utterance.speech_end_ms >= utterance.end_ms else 0.0)
         self.started = 0.0
         self.finished = 0.0
         self.done: asyncio.Future[Transcript] = asyncio.get_running_loop().create_future()
@@ -89,13 +92,17 @@ class Job:
 
 
 FINAL, SPECULATIVE, PARTIAL = 0, 1, 2
+GOES_ON_S = 2.0
 
 
 class Gate:
-    """The one way to the recogniser, shared by all calls: finals first, then speculative finals, then partials.
+    """The one way to the recogniser, shared by all calls: finals first, then speculative finals, then partials; within
+    each, what is due first.
 
     A partial that waited longer than `stale_ms` is dropped. At least one worker is kept free of partials when
-    there are two or more. A recogniser that does not come back within `deadline_s` fails that job alone.
+    there are two or more. Where more wait than there are workers, those that share a bucket go together; where the
+    recogniser asks for it (`linger_ms`, a GPU), others are waited for. A recogniser that does not come back within
+    `deadline_s` fails that job alone. `worked_s`: what finals and speculative finals have taken of the workers' time.
     """
 
     def __init__(
@@ -113,7 +120,8 @@ class Gate:
         self._stale_s = stale_ms / 1000
         self._deadline_s = deadline_s
         self._clock = clock
-        self._queue: list[tuple[int, int, Job]] = []
+        self._queue: list[tuple[int, float, int, Job]] = []
+        self.worked_s = 0.0
         self._order = itertools.count()
         self._ready = asyncio.Event()
         self._partials_running = 0
@@ -134,19 +142,20 @@ class Gate:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for _, _, job in self._queue:
+        for *_, job in self._queue:
             job.cancel()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     @property
     def waiting(self) -> int:
         """Finals and speculative finals in the queue."""
+        return sum(1 for _ in self._firm())
+
+    def _firm(self) -> Iterator[Job]:
         # A promoted job stands in the queue twice; where it stood before, its urgency was another.
-        return sum(
-            1
-            for urgency, _, job in self._queue
-            if urgency < PARTIAL and urgency == job.urgency and not job.started and not job.done.done()
-        )
+        for urgency, _, _, job in self._queue:
+            if urgency < PARTIAL and urgency == job.urgency and not job.started and not job.done.done():
+                yield job
 
     def submit(self, utterance: Utterance) -> Job:
         """Queue by the utterance's own stage. Never blocks."""
@@ -163,12 +172,12 @@ class Gate:
                 self._push(job)
 
     def _push(self, job: Job) -> None:
-        heapq.heappush(self._queue, (job.urgency, next(self._order), job))
+        heapq.heappush(self._queue, (job.urgency, job.due, next(self._order), job))
         self._ready.set()
 
     def _next(self) -> Job | None:
         while self._queue:
-            urgency, _, job = self._queue[0]
+            urgency, _, _, job = self._queue[0]
             if job.done.done() or job.started or urgency != job.urgency:
                 heapq.heappop(self._queue)  # cancelled, or promoted and queued again further up
                 continue
@@ -188,34 +197,72 @@ class Gate:
             while (job := self._next()) is None:
                 self._ready.clear()
                 await self._ready.wait()
-            await self._run(job)
+            jobs = [job]
+            job.started = self._clock()
+            if job.urgency != PARTIAL and self.recogniser.together > 1:
+                if self.recogniser.linger_ms:
+                    await asyncio.sleep(self.recogniser.linger_ms / 1000)
+                jobs += self._alike(job)
+            await self._run(jobs)
 
-    async def _run(self, job: Job) -> None:
-        job.started = self._clock()
-        partial = job.urgency == PARTIAL
+    def _alike(self, first: Job) -> list[Job]:
+        """Others that wait and share the bucket of `first`, in the order of the queue, as many as it pays to take."""
+        waiting = list(self._firm())
+        idle = 0 if self.recogniser.linger_ms else max(0, self.recogniser.workers - self._running - 1)
+        # What an idle worker could do at once must not wait for a batch.
+        share = math.ceil((len(waiting) + 1) / (idle + 1)) if waiting else 1
+        most = min(self.recogniser.together, share) - 1
+        if most <= 0:
+            return []
+        bucket = self.recogniser.bucket(first.utterance)
+        alike = [job for job in waiting if self.recogniser.bucket(job.utterance) == bucket]
+        taken = sorted(alike, key=lambda job: (job.urgency, job.due, job.submitted))[:most]
+        for job in taken:
+            job.started = self._clock()
+        return taken
+
+    async def _run(self, jobs: list[Job]) -> None:
+        partial = jobs[0].urgency == PARTIAL
         self._partials_running += partial
         self._running += 1
+        began = self._clock()
         if not partial:
-            self._weigh(job.queue_ms)
+            for job in jobs:
+                self._weigh(job.queue_ms)
         loop = asyncio.get_running_loop()
         try:
-            work = loop.run_in_executor(self._pool, self.recogniser.transcribe, job.utterance)
+            work = loop.run_in_executor(self._pool, self._transcribed, [job.utterance for job in jobs])
             async with asyncio.timeout(self._deadline_s):  # wait_for may swallow the cancellation by `close`
-                transcript = await work
-            job.finished = self._clock()
-            if not job.done.done():
-                job.done.set_result(transcript)
+                outcomes = await work
+            self._settle(jobs, outcomes)
         except asyncio.CancelledError:
-            job.cancel()
+            for job in jobs:
+                job.cancel()
             raise
-        except Exception as error:  # a recogniser is native code and weights: whatever it raises fails this job alone
-            job.finished = self._clock()
-            if not job.done.done():
-                job.done.set_exception(_named(error, self._deadline_s))
+        except Exception as error:  # a recogniser is native code and weights: whatever it raises fails these jobs alone
+            self._settle(jobs, [_named(error, self._deadline_s)] * len(jobs))
         finally:
             self._partials_running -= partial
             self._running -= 1
+            if not partial:
+                self.worked_s += self._clock() - began
             self._ready.set()
+
+    def _transcribed(self, utterances: list[Utterance]) -> Sequence[Transcript | RecogniserFailed]:
+        if len(utterances) == 1:
+            return [self.recogniser.transcribe(utterances[0])]
+        return self.recogniser.transcribe_many(utterances)
+
+    def _settle(self, jobs: list[Job], outcomes: Sequence[Transcript | RecogniserFailed]) -> None:
+        now = self._clock()
+        for job, outcome in zip(jobs, outcomes, strict=True):
+            job.finished = now
+            if job.done.done():
+                continue
+            if isinstance(outcome, RecogniserFailed):
+                job.done.set_exception(outcome)
+            else:
+                job.done.set_result(outcome)
 
     def _weigh(self, waited_ms: float) -> None:
         # Quick to rise, slow to fall: a level that flaps is worse on a screen than one that lingers.

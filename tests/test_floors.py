@@ -19,11 +19,11 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "phrase", "metrics"),
+    ("admission", "errors", "phrase", "metrics"),
     ("audio",),
     ("conversation", "journal"),
     ("events", "index", "material", "overlap", "rank", "segment", "transcribe", "wav", "replay"),
-    ("analyse", "config", "hub", "knowledge", "protocols", "tapes"),
+    ("analyse", "config", "hub", "knowledge", "outlook", "protocols", "tapes"),
     ("keep", "playbook", "search", "protocols.plain", "stores.summary"),
     ("flag", "side", "protocols.twilio", "stores.memory", "stores.sqlite"),
     ("suggest",),

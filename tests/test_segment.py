@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assist.audio import FRAME_MS, Samples
-from assist.segment import Began, Blip, Ended, Endpointing, Paused, Segmenter, Signal, WentOn
+from assist.segment import Began, Blip, Ended, Endpointing, Outlook, Paused, Segmenter, Signal, WentOn
 from tests.voice import is_marked_voiced, marked, marks
 
 SHORT = Endpointing(
@@ -223,6 +223,43 @@ def test_speech_that_goes_on_withdraws_and_pauses_anew() -> None:
     assert kinds(heard.push(False, 22)) == [Paused, Ended]
     (end,) = heard.ended()
     assert end.utterance.speech_end_ms == 45 * 20
+    check(heard)
+
+
+def until_end(outlook: Outlook, *, told_after: int, speech_left: float = 0.0) -> int:
+    """How many silent frames it takes to an end whose words were told after so many of them."""
+    heard = ear(Endpointing(), speech_left)
+    heard.push(True, 50)
+    heard.push(False, told_after)
+    heard.segmenter.expect("customer-1", outlook)
+    for count in range(told_after + 1, 60):
+        if Ended in kinds(heard.push(False)):
+            check_order(heard)
+            return count
+    raise AssertionError("it never ended")
+
+
+def test_words_that_sound_finished_end_early_and_unfinished_ones_late() -> None:
+    early, usual, late, held = 240 // FRAME_MS, 440 // FRAME_MS, 600 // FRAME_MS, 800 // FRAME_MS
+    assert until_end("ended", told_after=9) == early
+    assert until_end("ended", told_after=16) == 17, "words that came late end at the next frame"
+    assert until_end("unknown", told_after=9) == usual
+    assert until_end("open", told_after=9) == late
+    # The second opinion holds back even what sounds finished, though never for longer than `hold_ms`.
+    assert until_end("ended", told_after=9, speech_left=0.9) == held
+    assert until_end("open", told_after=9, speech_left=0.9) == held
+
+
+def test_what_words_said_of_an_end_is_forgotten_when_speech_goes_on() -> None:
+    heard = ear(Endpointing(), 0.0)
+    heard.push(True, 50)
+    heard.push(False, 9)
+    heard.segmenter.expect("customer-1", "ended")
+    heard.segmenter.expect("customer-9", "open")  # of another utterance: not heeded
+    assert kinds(heard.push(True, 10)) == [WentOn]
+    heard.segmenter.expect("customer-1", "ended")  # too late: its pause is over
+    assert kinds(heard.push(False, 21)) == [Paused]
+    assert kinds(heard.push(False)) == [Ended]
     check(heard)
 
 

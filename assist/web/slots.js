@@ -15,11 +15,12 @@ export const nobody = () => ({ next: null, first: null, second: null });
  * Returns {shown, waiting}: `waiting` counts next actions that have no room yet.
  */
 export function arrange(shown, suggestions, now_ms, looking) {
-  const open = [...suggestions.values()].filter((s) => !closes(s.mark));
+  const open = [...suggestions.values()].filter((s) => !closes(s.mark) && !s.withdrawn);
   const after = { ...shown };
   for (const place of PLACES) {
     const standing = shown[place] && suggestions.get(shown[place].id);
-    if (!standing || closes(standing.mark)) after[place] = null;
+    // What was taken back goes at once, but not from under somebody's eyes.
+    if (!standing || closes(standing.mark) || (standing.withdrawn && place !== looking)) after[place] = null;
   }
   const actions = newest(
     open.filter((s) => s.kind !== "article"),

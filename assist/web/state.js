@@ -85,6 +85,9 @@ const taken = {
   },
 
   Withdrawn(state, { utterance }) {
+    for (const [id, suggestion] of state.suggestions)
+      if (suggestion.utterance === utterance && suggestion.mark === null)
+        state.suggestions.set(id, { ...suggestion, withdrawn: true });
     const turn = state.turns.get(utterance);
     if (!turn || turn.stage !== "speculative") return;
     state.turns.set(utterance, { ...turn, stage: "partial" });
@@ -105,10 +108,11 @@ const taken = {
     }
   },
 
-  Suggested(state, { suggestions }, entry) {
+  Suggested(state, { utterance, suggestions }, entry) {
     state.faltered.delete("suggest");
     suggestions.forEach((suggestion, rank) => {
-      state.suggestions.set(suggestion.id, { ...suggestion, at_ms: entry.at_ms, seq: entry.seq, rank, mark: null });
+      const told = { utterance, at_ms: entry.at_ms, seq: entry.seq, rank, mark: null, withdrawn: false };
+      state.suggestions.set(suggestion.id, { ...suggestion, ...told });
     });
   },
 

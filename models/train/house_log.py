@@ -72,15 +72,22 @@ def _of_call(call: str, store: Sqlite) -> Iterator[Choice]:
     """A mark decides; of two, the later one. What is used counts as done from then on."""
     events: list[dict[str, Any]] = []
     after: dict[str, int] = {}  # utterance → how many events stand up to it
+    eager: dict[str, dict[str, Any]] = {}  # utterance → its newest speculative words
     shown: dict[str, Choice] = {}
     marked: dict[str, Choice] = {}
     for line in store.read(call):
         event = line.entry.event
-        if isinstance(event, Transcribed) and event.transcript.stage == "final" and event.transcript.text:
-            events.append({"party": event.transcript.party, "text": event.transcript.text})
-            after[event.transcript.utterance] = len(events)
+        if isinstance(event, Transcribed) and event.transcript.stage != "partial" and event.transcript.text:
+            said = {"party": event.transcript.party, "text": event.transcript.text}
+            if event.transcript.stage == "final":
+                events.append(said)
+                after[event.transcript.utterance] = len(events)
+            else:
+                eager[event.transcript.utterance] = said
         elif isinstance(event, Suggested):
             before = tuple(events[: after.get(event.utterance, len(events))])
+            if event.utterance not in after and event.utterance in eager:  # shown before its final
+                before = (*before, eager[event.utterance])
             for each in event.suggestions:
                 if each.kind in KINDS:
                     shown[each.id] = Choice(call, before, each.ref, each.quote or each.title, False)
