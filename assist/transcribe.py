@@ -29,13 +29,29 @@ class Recogniser(Protocol):
     rough: bool
     """True where the text is not to be trusted word by word; shown to the agent."""
     workers: int
-    """How many threads may usefully call `transcribe` at once."""
+    """How many threads may usefully call `transcribe` or `transcribe_many` at once."""
+    together: int
+    """How many utterances one `transcribe_many` may usefully take; 1: no batching."""
+    linger_ms: float
+    """How long it is worth waiting for others to share a batch; 0: never, take what is queued."""
 
     def transcribe(self, utterance: Utterance) -> Transcript:
         """The transcript of `utterance`, same id, party, bounds and stage. Empty text where nothing was understood.
 
         Raises RecogniserFailed.
         """
+
+    def transcribe_many(self, utterances: Sequence[Utterance]) -> Sequence[Transcript | RecogniserFailed]:
+        """What `transcribe` says of each, in their order; a failure takes the place of its own transcript alone.
+
+        At most `together` utterances, all of one `bucket`.
+        """
+
+    def bucket(self, utterance: Utterance) -> int:
+        """What may share a batch: utterances of one number."""
+
+    def cost_ms(self, utterance: Utterance) -> float:
+        """The time that one worker is expected to need for it alone; 0 where nothing is known, as before `warm`."""
 
     def warm(self) -> None:
         """Run once before the first call, so that no customer waits for a first allocation."""

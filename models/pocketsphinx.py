@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -125,6 +126,8 @@ class PocketSphinx:
     """A `Recogniser`. Up to `workers` threads are served at once; others wait for a free process."""
 
     rough = True
+    together = 1
+    linger_ms = 0.0
 
     def __init__(self, language_dir: Path, workers: int) -> None:
         self.name = "pocketsphinx en-us + knowledge base"
@@ -159,6 +162,24 @@ class PocketSphinx:
             stage=utterance.stage,
             probability=sum(said[3] for said in said) / len(said) if said else None,
         )
+
+    def transcribe_many(self, utterances: Sequence[Utterance]) -> Sequence[Transcript | RecogniserFailed]:
+        """One after the other: its processes share nothing that a batch would save."""
+        said: list[Transcript | RecogniserFailed] = []
+        for utterance in utterances:
+            try:
+                said.append(self.transcribe(utterance))
+            except RecogniserFailed as failed:
+                said.append(failed)
+        return said
+
+    def bucket(self, utterance: Utterance) -> int:
+        """All alike: there are no batches."""
+        return 0
+
+    def cost_ms(self, utterance: Utterance) -> float:
+        """Not known."""
+        return 0.0
 
     def _hear(self, samples: Samples) -> Said:
         worker = self._idle.get()

@@ -25,6 +25,7 @@ from __future__ import annotations
 import itertools
 import time
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,6 +76,7 @@ class Script(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hang_ms: dict[int, int] = {}
     language: str = "en"
     workers: int = 4
+    together: int = 1
     probability: float | None = None
     effort: Effort | None = None
 
@@ -87,6 +89,8 @@ class Scripted:
     def __init__(self, script: Script, name: str = "scripted", beside: Whisper | None = None) -> None:
         self.name = f"{name} at the cost of {beside.name}" if beside else name
         self.workers = beside.workers if beside else script.workers
+        self.together = beside.together if beside else script.together
+        self.linger_ms = beside.linger_ms if beside else 0.0
         self.calls = 0
         self._script = script
         self._beside = beside
@@ -94,14 +98,36 @@ class Scripted:
 
     def transcribe(self, utterance: Utterance) -> Transcript:
         """The words said within the utterance's time. Raises RecogniserFailed where the script says so."""
-        number = self.calls = next(self._count)
-        wait_ms = self._script.delay_ms + self._script.hang_ms.get(number, 0)
+        (said,) = self.transcribe_many([utterance])
+        if isinstance(said, RecogniserFailed):
+            raise said
+        return said
+
+    def transcribe_many(self, utterances: Sequence[Utterance]) -> Sequence[Transcript | RecogniserFailed]:
+        """A batch takes as long as the slowest of it."""
+        numbers = [next(self._count) for _ in utterances]
+        self.calls = numbers[-1] if numbers else self.calls
+        wait_ms = max((self._script.delay_ms + self._script.hang_ms.get(number, 0) for number in numbers), default=0)
         if wait_ms:
             time.sleep(wait_ms / 1000)
-        if number in self._script.fail:
-            raise RecogniserFailed(f"the script makes transcription {number} fail")
-        if self._beside:
-            self._beside.transcribe(utterance)
+        beside = self._beside.transcribe_many(utterances) if self._beside else [None] * len(utterances)
+        said: list[Transcript | RecogniserFailed] = []
+        for number, utterance, outcome in zip(numbers, utterances, beside, strict=True):
+            if number in self._script.fail:
+                said.append(RecogniserFailed(f"the script makes transcription {number} fail"))
+            else:
+                said.append(outcome if isinstance(outcome, RecogniserFailed) else self._read(utterance))
+        return said
+
+    def bucket(self, utterance: Utterance) -> int:
+        """That of what works beside it; by itself it takes any together."""
+        return self._beside.bucket(utterance) if self._beside else 0
+
+    def cost_ms(self, utterance: Utterance) -> float:
+        """The script's delay, and the cost of what works beside it."""
+        return self._script.delay_ms + (self._beside.cost_ms(utterance) if self._beside else 0.0)
+
+    def _read(self, utterance: Utterance) -> Transcript:
         words = sorted((w for say in self._script.say for w in _heard(say, utterance)), key=lambda w: w.start_ms)
         return Transcript(
             utterance=utterance.id,

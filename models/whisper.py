@@ -13,6 +13,8 @@ from __future__ import annotations
 import json
 import math
 import os
+import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, Final, Literal, NamedTuple
@@ -37,6 +39,9 @@ from models.window import BUCKETS_S, LONGEST_S, MARGIN_S, fitted_s, pieces, plac
 Window = Literal["fit", "full"]
 
 ALIGN_MS: Final = 20  # one encoder position
+TOGETHER: Final = 4
+TOKENS_PER_S: Final = 3.4  # of English speech
+WARMING_TOKENS: Final = 12
 MAX_TOKENS: Final = 224  # CTranslate2 gives text half of the decoder's 448 positions
 MOST_HINT_TOKENS: Final = 150  # hint, prompt and MAX_TOKENS must fit into the decoder's 448 positions
 DOUBTED: Final = 0.1  # the most that text may claim after the guard has rejected it twice
@@ -61,8 +66,33 @@ class Heard(NamedTuple):
     words: tuple[Word, ...]
 
 
+class Stretch(NamedTuple):
+    """A piece of an utterance, from its sample `start`, and what is settled about it before it is decoded."""
+
+    utterance: Utterance
+    start: int
+    samples: Samples
+    window_s: int
+    language: str | None
+
+    @property
+    def seconds(self) -> float:
+        return len(self.samples) / RATE_HZ
+
+    @property
+    def firm(self) -> bool:
+        return self.utterance.stage != "partial"
+
+
+class Cost(NamedTuple):
+    """What one worker needs in a window, in ms: before the first token, and for each token."""
+
+    fixed_ms: float
+    token_ms: float
+
+
 class Whisper:
-    """A Recogniser. `transcribe` may be called from any number of threads; `workers` of them run at once."""
+    """A Recogniser. Any number of threads may call it; `workers` of them run at once."""
 
     def __init__(
         self, model: Any, tokenizer: tokenizers.Tokenizer, options: Options, *, name: str, rough: bool
@@ -70,6 +100,9 @@ class Whisper:
         self.name = name
         self.rough = rough
         self.workers = options.workers
+        # Words are timed one utterance at a time.
+        self.together = 1 if options.word_times else TOGETHER
+        self.linger_ms = 0.0
         self._model = model
         self._tokenizer = tokenizer
         self._options = options
@@ -79,10 +112,12 @@ class Whisper:
         self._bands = filters(model.n_mels)
         english = self._speaking("en")
         self._suppressed = [*get_suppressed_tokens(english, [-1])]
+        self._end = english.eot
         if self._random_tokens_per_s is not None:
             self._suppressed.append(english.eot)
         hint = options.hint.spent(english.encode)
         self._before = [english.sot_prev, *hint] if hint else []
+        self._costs: dict[int, Cost] = {}
         self._open = True
 
     def transcribe(self, utterance: Utterance) -> Transcript:
@@ -93,19 +128,96 @@ class Whisper:
         Words come with their probability, and not in partials; their times are those of the stretch decoded at once
         (at most 28 s) unless `word_times` asks for more. Raises RecogniserFailed.
         """
+        (said,) = self.transcribe_many([utterance])
+        if isinstance(said, RecogniserFailed):
+            raise said
+        return said
+
+    def transcribe_many(self, utterances: Sequence[Utterance]) -> Sequence[Transcript | RecogniserFailed]:
+        """What `transcribe` says of each. Those of one window are encoded and decoded together, `together` at most."""
         if not self._open:
-            raise RecogniserFailed("whisper is closed")
-        parts: list[Heard] = []
-        try:
+            return [RecogniserFailed("whisper is closed") for _ in utterances]
+        parts: list[list[Heard | Exception]] = [[] for _ in utterances]
+        by_window: dict[int, list[tuple[int, Stretch]]] = {}
+        for number, utterance in enumerate(utterances):
             for start, samples in pieces(utterance.samples):
-                part = self._hear(samples, utterance.stage != "partial", (utterance.call, utterance.party))
-                parts.append(part._replace(words=placed(part.words, start, utterance)))
-        except (RuntimeError, ValueError, MemoryError) as error:
-            raise RecogniserFailed(f"whisper failed on {utterance.id}: {error}") from error
-        spoken = [p for p in parts if p.decoded.text]
+                stretch = Stretch(utterance, start, samples, self._window_s(len(samples)), self._language)
+                by_window.setdefault(stretch.window_s, []).append((number, stretch))
+        for stretches in by_window.values():
+            for first in range(0, len(stretches), self.together):
+                batch = stretches[first : first + self.together]
+                for (number, _), heard in zip(batch, self._tried([s for _, s in batch]), strict=True):
+                    parts[number].append(heard)
+        return [self._answer(utterance, heard) for utterance, heard in zip(utterances, parts, strict=True)]
+
+    def bucket(self, utterance: Utterance) -> int:
+        """The window in s that its longest stretch needs. Hints are of one length and part no utterances."""
+        return self._window_s(len(utterance.samples))
+
+    def cost_ms(self, utterance: Utterance) -> float:
+        """From what `warm` measured, for as many tokens as English speech of that length has."""
+        cost = self._costs.get(self.bucket(utterance))
+        if cost is None:
+            return 0.0
+        seconds = len(utterance.samples) / RATE_HZ
+        stretches = max(1, math.ceil(seconds / LONGEST_S))
+        return stretches * cost.fixed_ms + cost.token_ms * seconds * (self._random_tokens_per_s or TOKENS_PER_S)
+
+    def warm(self) -> None:
+        """Two utterances of noise for every window on every worker, which also tells what they cost.
+
+        Raises ModelMissing where the device cannot run.
+        """
+        noise = np.random.default_rng(0).normal(0, 300, LONGEST_S * RATE_HZ).astype(np.int16)
+        buckets = BUCKETS_S if self._options.window == "fit" else BUCKETS_S[-1:]
+
+        def once(seconds: int) -> tuple[int, Cost]:
+            samples = noise[: (seconds - MARGIN_S) * RATE_HZ]
+            began = time.perf_counter()
+            encoded = self._encode(log_mel(samples, seconds, self._bands))
+            took = [time.perf_counter() - began]
+            for tokens in (1, 1 + WARMING_TOKENS):
+                began = time.perf_counter()
+                self._generate(encoded, [self._speaking("en")], tokens, endless=True)
+                took.append(time.perf_counter() - began)
+            token_ms = max(0.0, took[2] - took[1]) * 1000 / WARMING_TOKENS
+            return seconds, Cost((took[0] + took[1]) * 1000, token_ms)
+
+        try:
+            with ThreadPoolExecutor(self.workers) as pool:
+                costs = list(pool.map(once, [seconds for seconds in buckets for _ in range(self.workers)]))
+        except RuntimeError as error:  # CUDA's own libraries are looked for only now
+            raise ModelMissing(f'{self.name} cannot run: {error}; recogniser.device = "cpu" always can') from error
+        least = Cost(0.0, 0.0)
+        for seconds in buckets:
+            # The least of a window: its first run pays for its memory too. A longer one is never cheaper.
+            of_window = [cost for window_s, cost in costs if window_s == seconds]
+            least = Cost(
+                *(max(low, min(found)) for low, found in zip(least, zip(*of_window, strict=True), strict=True))
+            )
+            self._costs[seconds] = least
+
+    def close(self) -> None:
+        """Unload the model; later calls of `transcribe` raise RecogniserFailed."""
+        self._open = False
+        self._model.unload_model()
+
+    def _window_s(self, samples: int) -> int:
+        return BUCKETS_S[-1] if self._options.window == "full" else fitted_s(samples / RATE_HZ)
+
+    def _answer(self, utterance: Utterance, parts: list[Heard | Exception]) -> Transcript | RecogniserFailed:
+        """The stretches of one utterance put together."""
+        heard: list[Heard] = []
+        for part in parts:
+            if isinstance(part, Exception):
+                failed = RecogniserFailed(f"whisper failed on {utterance.id}: {part}")
+                failed.__cause__ = part
+                return failed
+            heard.append(part)
+        spoken = [p for p in heard if p.decoded.text]
         tokens = sum(len(p.decoded.tokens) + 1 for p in spoken)
         logprob = sum(p.decoded.logprob * (len(p.decoded.tokens) + 1) for p in spoken) / max(tokens, 1)
-        language = next((p.language for p in spoken or parts), self._language or "en")
+        language = next((p.language for p in spoken or heard), self._language or "en")
         return Transcript(
             utterance=utterance.id,
             party=utterance.party,
@@ -118,85 +230,87 @@ class Whisper:
             probability=min(1.0, math.exp(logprob)) if spoken else None,
         )
 
-    def warm(self) -> None:
-        """One utterance of noise for every window on every worker. Raises ModelMissing where the device cannot run."""
-        noise = np.random.default_rng(0).normal(0, 300, LONGEST_S * RATE_HZ).astype(np.int16)
-        buckets = BUCKETS_S if self._options.window == "fit" else BUCKETS_S[-1:]
-
-        def once(seconds: int) -> None:
-            features = log_mel(noise[: (seconds - MARGIN_S) * RATE_HZ], seconds, self._bands)
-            self._decode(self._encode(features), self._speaking("en"), seconds=1)
-
+    def _tried(self, batch: list[Stretch]) -> list[Heard | Exception]:
+        """The batch; where it fails each half, and so on: memory may suffice for less, or one is at fault."""
         try:
-            with ThreadPoolExecutor(self.workers) as pool:
-                list(pool.map(once, [seconds for seconds in buckets for _ in range(self.workers)]))
-        except RuntimeError as error:  # CUDA's own libraries are looked for only now
-            raise ModelMissing(f'{self.name} cannot run: {error}; recogniser.device = "cpu" always can') from error
+            return list(self._hear(batch))
+        except (RuntimeError, ValueError, MemoryError) as error:
+            if len(batch) == 1:
+                return [error]
+        half = (len(batch) + 1) // 2
+        return [*self._tried(batch[:half]), *self._tried(batch[half:])]
 
-    def close(self) -> None:
-        """Unload the model; later calls of `transcribe` raise RecogniserFailed."""
-        self._open = False
-        self._model.unload_model()
+    def _hear(self, batch: list[Stretch]) -> list[Heard]:
+        """Stretches of one window."""
+        window_s = batch[0].window_s
+        encoded = self._encode(*(log_mel(stretch.samples, window_s, self._bands) for stretch in batch))
+        languages = self._languages(encoded, batch)
+        speaking = [self._speaking(language) for language in languages]
+        heard = []
+        for stretch, language, speaks, said in zip(
+            batch, languages, speaking, self._decode(encoded, batch, speaking), strict=True
+        ):
+            decoded = said
+            if self._random_tokens_per_s is None and (why := fault(decoded)):
+                # At 30 s already, greedy decoding would only say the same again.
+                if stretch.firm and window_s < BUCKETS_S[-1]:
+                    heard += self._hear([stretch._replace(window_s=BUCKETS_S[-1], language=language)])
+                    continue
+                decoded = self._doubted(decoded, why, speaks)
+            words = self._words(encoded, decoded, speaks) if stretch.firm else ()
+            heard.append(Heard(decoded, language, placed(words, stretch.start, stretch.utterance)))
+        return heard
 
-    def _hear(self, samples: Samples, firm: bool, speaker: tuple[str, str] = ("", "")) -> Heard:
-        seconds = len(samples) / RATE_HZ
-        window_s = BUCKETS_S[-1] if self._options.window == "full" else fitted_s(seconds)
-        encoded = self._encode(log_mel(samples, window_s, self._bands))
-        language = self._language or self._tongues.fixed(speaker)
-        if language is None:
-            chances = _chances(self._model.detect_language(encoded))
-            language = self._tongues.hear(speaker, chances, seconds, firm=firm)
-        speaking = self._speaking(language)
-        decoded = self._decode(encoded, speaking, seconds, firm)
-        if self._random_tokens_per_s is None and (why := fault(decoded)):
-            # At 30 s already, greedy decoding would only say the same again.
-            if firm and window_s < BUCKETS_S[-1]:
-                encoded = self._encode(log_mel(samples, BUCKETS_S[-1], self._bands))
-                decoded = self._decode(encoded, speaking, seconds, firm)
-                why = fault(decoded)
-            if why:
-                decoded = self._doubted(decoded, why, speaking)
-        words = self._words(encoded, decoded, speaking) if firm else ()
-        return Heard(decoded, language, words)
+    def _languages(self, encoded: Any, batch: list[Stretch]) -> list[str]:
+        """Of each stretch; the recogniser is asked, for all at once, where one of them is not settled."""
+        speakers = [(stretch.utterance.call, stretch.utterance.party) for stretch in batch]
+        known = [s.language or self._tongues.fixed(speaker) for s, speaker in zip(batch, speakers, strict=True)]
+        found = self._model.detect_language(encoded) if None in known else ()
+        return [
+            language or self._tongues.hear(speaker, _chances(found[n]), stretch.seconds, firm=stretch.firm)
+            for n, (stretch, speaker, language) in enumerate(zip(batch, speakers, known, strict=True))
+        ]
 
-    def _encode(self, features: NDArray[np.float32]) -> Any:
-        # CTranslate2 takes (1, n_mels, frames) for encoded already where frames / 2 == n_mels, and encodes it twice.
-        if features.shape[1] == 2 * self._model.n_mels:
-            raise ValueError(f"a window of {features.shape[1]} frames would be mistaken for encoded input")
-        return self._model.encode(ctranslate2.StorageView.from_array(np.ascontiguousarray(features[None])))
+    def _encode(self, *features: NDArray[np.float32]) -> Any:
+        stacked = np.stack(features)
+        # CTranslate2 takes (n, n_mels, frames) for encoded already where frames / 2 == n_mels, and encodes it twice.
+        if stacked.shape[2] == 2 * self._model.n_mels:
+            raise ValueError(f"a window of {stacked.shape[2]} frames would be mistaken for encoded input")
+        return self._model.encode(ctranslate2.StorageView.from_array(np.ascontiguousarray(stacked)))
 
-    def _decode(self, encoded: Any, speaking: Tokenizer, seconds: float, firm: bool = False) -> Decoded:
-        """Greedy text. With `firm`, the probability of each token is read off its logits."""
+    def _cap(self, seconds: float) -> int:
+        """The most tokens that so much sound may have."""
         if self._random_tokens_per_s is None:
-            cap = min(MAX_TOKENS, math.ceil(4 + 8 * seconds))
-        else:
-            cap = min(MAX_TOKENS, max(1, round(self._random_tokens_per_s * seconds)))
-        prompt = [*self._before, *speaking.sot_sequence, speaking.no_timestamps]
-        result = self._model.generate(
+            return min(MAX_TOKENS, math.ceil(4 + 8 * seconds))
+        return min(MAX_TOKENS, max(1, round(self._random_tokens_per_s * seconds)))
+
+    def _generate(
+        self, encoded: Any, speaking: list[Tokenizer], cap: int, *, firm: bool = False, endless: bool = False
+    ) -> list[Any]:
+        """Greedy decoding of a batch, `cap` tokens of each at most, or exactly where it is `endless`."""
+        prompts = [[*self._before, *speaks.sot_sequence, speaks.no_timestamps] for speaks in speaking]
+        result: list[Any] = self._model.generate(
             encoded,
-            [prompt],
+            prompts,
             beam_size=1,
             # CTranslate2 stops at half of max_length, or at max_length less all but the last token of the prompt.
-            max_length=max(2 * cap, len(prompt) - 1 + cap),
+            max_length=max(2 * cap, len(prompts[0]) - 1 + cap),
             return_scores=True,
             return_no_speech_prob=True,
             return_logits_vocab=firm,
             suppress_blank=True,
-            suppress_tokens=self._suppressed,
-        )[0]
-        said = result.sequences_ids[0]
-        tokens = tuple(token for token in said if token < speaking.eot)
-        logits = result.logits[0] if firm else ()
-        chances = tuple(_chance(row, token) for row, token in zip(logits, said, strict=False) if token < speaking.eot)
-        return Decoded(
-            text=speaking.decode(tokens).replace("\ufffd", "").strip(),
-            tokens=tokens,
-            logprob=result.scores[0] * len(said) / (len(said) + 1),  # the end of text counts as one token
-            no_speech=result.no_speech_prob,
-            capped=len(said) >= cap,
-            seconds=seconds,
-            chances=chances,
+            suppress_tokens=[*self._suppressed, self._end] if endless else self._suppressed,
         )
+        return result
+
+    def _decode(self, encoded: Any, batch: list[Stretch], speaking: list[Tokenizer]) -> list[Decoded]:
+        """Greedy text. Where one is firm, the probability of each token is read off its logits."""
+        caps = [self._cap(stretch.seconds) for stretch in batch]
+        results = self._generate(encoded, speaking, max(caps), firm=any(stretch.firm for stretch in batch))
+        return [
+            _decoded(result, speaks, stretch.seconds, cap)
+            for result, speaks, stretch, cap in zip(results, speaking, batch, caps, strict=True)
+        ]
 
     def _doubted(self, decoded: Decoded, why: str, speaking: Tokenizer) -> Decoded:
         if why == "no_speech":
@@ -237,6 +351,25 @@ class Whisper:
         return Tokenizer(self._tokenizer, self._model.is_multilingual, task="transcribe", language=language)
 
 
+def _decoded(result: Any, speaking: Tokenizer, seconds: float, cap: int) -> Decoded:
+    """One result of a batch, cut at its own `cap`: the batch went on for as long as its longest might."""
+    said = result.sequences_ids[0][:cap]
+    tokens = tuple(token for token in said if token < speaking.eot)
+    chances = (
+        tuple(_chance(row, token) for row, token in zip(result.logits[0], said, strict=False)) if result.logits else ()
+    )
+    whole = len(result.sequences_ids[0])
+    return Decoded(
+        text=speaking.decode(tokens).replace("\ufffd", "").strip(),
+        tokens=tokens,
+        logprob=result.scores[0] * whole / (whole + 1),  # the end of text counts as one token
+        no_speech=result.no_speech_prob,
+        capped=len(said) >= cap,
+        seconds=seconds,
+        chances=tuple(chance for chance, token in zip(chances, said, strict=False) if token < speaking.eot),
+    )
+
+
 def _chance(logits: Any, token: int) -> float:
     """P(token) of one step: softmax over the vocabulary."""
     row = np.asarray(logits).ravel()
@@ -245,7 +378,7 @@ def _chance(logits: Any, token: int) -> float:
 
 
 def _chances(result: Any) -> list[tuple[str, float]]:
-    return [(str(token).strip("<|>"), float(p)) for token, p in result[0]]
+    return [(str(token).strip("<|>"), float(p)) for token, p in result]
 
 
 def load(

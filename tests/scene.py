@@ -33,6 +33,7 @@ from assist.segment import Segmenter
 from assist.stores.memory import Memory
 from assist.suggest import Guide
 from assist.transcribe import Gate, Recogniser
+from tests.contracts.recogniser import OneByOne
 from tests.guidance import small, trigrams
 from tests.voice import is_loud, mulaw
 
@@ -43,7 +44,7 @@ E = TypeVar("E", bound=Event)
 
 
 @dataclass
-class Echo:
+class Echo(OneByOne):
     """A recogniser that says which utterance it heard; `fate` may delay or fail one, by itself or by its count."""
 
     workers: int = 2

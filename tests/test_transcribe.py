@@ -18,6 +18,7 @@ from assist.audio import Utterance
 from assist.conversation import Stage, Transcript
 from assist.errors import RecogniserFailed
 from assist.transcribe import Gate, Job
+from tests.contracts.recogniser import OneByOne
 
 
 def utterance(id: str, stage: Stage = "final") -> Utterance:
@@ -25,7 +26,7 @@ def utterance(id: str, stage: Stage = "final") -> Utterance:
 
 
 @dataclass
-class Listener:
+class Listener(OneByOne):
     """A recogniser that answers each utterance when it is let, and does as `fate` says with its id."""
 
     workers: int = 1

@@ -5,7 +5,9 @@ It knows no recogniser and judges no accuracy: only that what goes in comes back
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 
 from assist.audio import RATE_HZ, SAMPLES_PER_MS, Party, Samples, Utterance
 from assist.conversation import Transcript
+from assist.errors import RecogniserFailed
 from assist.transcribe import Recogniser
 
 LOW = 0.2
@@ -61,6 +64,31 @@ def fits(said: Transcript, heard: Utterance) -> None:
         before = word.start_ms
 
 
+class OneByOne:
+    """What a stand-in with a `transcribe` answers where batches are not its subject."""
+
+    together = 1
+    linger_ms = 0.0
+
+    def transcribe(self, utterance: Utterance) -> Transcript:
+        raise NotImplementedError
+
+    def transcribe_many(self, utterances: Sequence[Utterance]) -> Sequence[Transcript | RecogniserFailed]:
+        said: list[Transcript | RecogniserFailed] = []
+        for one in utterances:
+            try:
+                said.append(self.transcribe(one))
+            except RecogniserFailed as failed:
+                said.append(failed)
+        return said
+
+    def bucket(self, utterance: Utterance) -> int:
+        return 0
+
+    def cost_ms(self, utterance: Utterance) -> float:
+        return 0.0
+
+
 class RecogniserContract:
     """Subclass with a `recogniser` fixture."""
 
@@ -68,6 +96,8 @@ class RecogniserContract:
         assert recogniser.name
         assert isinstance(recogniser.rough, bool)
         assert recogniser.workers >= 1
+        assert recogniser.together >= 1
+        assert recogniser.linger_ms >= 0
 
     def test_warming_may_be_repeated(self, recogniser: Recogniser) -> None:
         recogniser.warm()
@@ -120,3 +150,51 @@ class RecogniserContract:
         for one, said in zip(heard * 2, together, strict=True):
             fits(said, one)
         assert [said.text for said in together] == [said.text for said in alone] * 2
+
+    def test_a_batch_says_what_each_says_alone(self, recogniser: Recogniser) -> None:
+        heard = [utterance(babble(900 + 250 * i, seed=i), id=f"u{i}", start_ms=1_000 * i) for i in range(6)]
+        heard[3] = utterance(np.zeros(16_000, dtype=np.int16), id="u3", start_ms=3_000)
+        for batch in batches(recogniser, heard):
+            said = recogniser.transcribe_many(batch)
+            assert len(said) == len(batch)
+            for one, transcript in zip(batch, said, strict=True):
+                assert isinstance(transcript, Transcript)
+                fits(transcript, one)
+                assert transcript.text == recogniser.transcribe(one).text
+
+    def test_stages_and_drafts_may_share_a_batch(self, recogniser: Recogniser) -> None:
+        heard = [
+            utterance(babble(2_000, seed=1), id="u1", stage="partial"),
+            replace(utterance(babble(2_000, seed=2), id="u2", stage="speculative"), draft="I would like to"),
+            replace(utterance(babble(2_000, seed=3), id="u3"), draft="nothing that \u010dan be heard \ufffd"),
+        ]
+        for batch in batches(recogniser, heard):
+            for one, transcript in zip(batch, recogniser.transcribe_many(batch), strict=True):
+                assert isinstance(transcript, Transcript)
+                fits(transcript, one)
+
+    def test_no_utterances_are_no_transcripts(self, recogniser: Recogniser) -> None:
+        assert list(recogniser.transcribe_many([])) == []
+
+    def test_a_longer_utterance_costs_no_less(self, recogniser: Recogniser) -> None:
+        recogniser.warm()
+        costs = [recogniser.cost_ms(utterance(babble(ms))) for ms in (20, 500, 5_000, 12_000, 29_000)]
+        assert costs == sorted(costs)
+        assert costs[0] >= 0
+
+    def test_the_bucket_follows_from_the_length_alone(self, recogniser: Recogniser) -> None:
+        for ms in (20, 100, 7_900, 8_100, 29_000):
+            heard = utterance(babble(ms))
+            silent = replace(heard, samples=np.zeros_like(heard.samples), stage="partial", party="agent")
+            assert recogniser.bucket(heard) == recogniser.bucket(silent)
+
+
+def batches(recogniser: Recogniser, heard: Sequence[Utterance]) -> list[list[Utterance]]:
+    """`heard` as a gate would hand them over: of one bucket, at most `together` at once."""
+    found: list[list[Utterance]] = []
+    for one in heard:
+        if found and len(found[-1]) < recogniser.together and recogniser.bucket(found[-1][0]) == recogniser.bucket(one):
+            found[-1].append(one)
+        else:
+            found.append([one])
+    return found

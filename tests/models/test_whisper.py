@@ -13,7 +13,7 @@ from faster_whisper.feature_extractor import FeatureExtractor
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assist.audio import RATE_HZ
+from assist.audio import RATE_HZ, Samples
 from assist.errors import ConfigError, ModelMissing, RecogniserFailed
 from assist.transcribe import Recogniser
 from benchmarks.make_weights import make
@@ -21,7 +21,7 @@ from models import fetch, whisper
 from models.guard import Decoded, compression, fault, loop
 from models.keywords import Hint
 from models.mel import filters, log_mel
-from models.whisper import Whisper
+from models.whisper import Stretch, Whisper
 from models.window import BUCKETS_S, LONGEST_S, MARGIN_S, fitted_s, pieces
 from tests.contracts.recogniser import RecogniserContract, babble, fits, utterance
 
@@ -34,6 +34,11 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def plain(weights: Path) -> Whisper:
     return whisper.load(str(weights), workers=2)
+
+
+def stretch(samples: Samples) -> Stretch:
+    """All of a final utterance."""
+    return Stretch(utterance(samples), 0, samples, fitted_s(len(samples) / RATE_HZ), "en")
 
 
 class Windows:
@@ -175,7 +180,7 @@ def test_a_long_utterance_is_heard_to_its_end(weights: Path) -> None:
 def test_forced_random_decoding_says_as_much_as_speech_would(weights: Path, seconds: float) -> None:
     recogniser = whisper.load(str(weights), workers=1, random_tokens_per_s=3.4)
     sound = utterance(babble(int(seconds * 1000))).samples
-    heard = recogniser._hear(sound, True).decoded
+    heard = recogniser._hear([stretch(sound)])[0].decoded
     wanted = max(1, round(3.4 * seconds))
     assert heard.capped  # the decoder stopped because it had said them all
     assert wanted * 0.8 <= len(heard.tokens) <= wanted  # a few may be no text: random weights say anything
@@ -184,9 +189,8 @@ def test_forced_random_decoding_says_as_much_as_speech_would(weights: Path, seco
 @pytest.mark.parametrize("seconds", [0.05, 1, 5, 27])
 def test_tokens_are_capped_by_the_length_of_the_sound(plain: Whisper, seconds: float) -> None:
     samples = utterance(babble(int(seconds * 1000))).samples
-    speaking = plain._speaking("en")
     encoded = plain._encode(log_mel(samples, fitted_s(seconds), plain._bands))
-    said = plain._decode(encoded, speaking, seconds)
+    (said,) = plain._decode(encoded, [stretch(samples)], [plain._speaking("en")])
     assert said.capped  # random weights do not stop by themselves
     assert len(said.tokens) <= min(224, 4 + 8 * seconds + 1)
 
@@ -368,8 +372,9 @@ def test_words_have_the_probability_of_their_tokens(weights: Path) -> None:
 
 
 def test_probabilities_of_tokens_add_up_to_the_decoders_own_score(plain: Whisper) -> None:
-    encoded = plain._encode(log_mel(utterance(babble(2_000)).samples, 10, plain._bands))
-    decoded = plain._decode(encoded, plain._speaking("en"), 2.0, firm=True)
+    samples = utterance(babble(2_000)).samples
+    encoded = plain._encode(log_mel(samples, 10, plain._bands))
+    (decoded,) = plain._decode(encoded, [stretch(samples)], [plain._speaking("en")])
     assert len(decoded.chances) == len(decoded.tokens)
     # The end of text counts in the score and has no word; with random weights every token is as likely as it.
     assert np.mean(np.log(decoded.chances)) == pytest.approx(decoded.logprob, rel=0.1)
@@ -429,7 +434,7 @@ def test_a_hint_and_the_longest_text_fit_into_the_decoder(weights: Path) -> None
     recogniser = whisper.load(str(weights), workers=1, hint=hint)
     sound = utterance(babble(28_000)).samples
     encoded = recogniser._encode(log_mel(sound, 30, recogniser._bands))
-    said = recogniser._decode(encoded, recogniser._speaking("en"), 28.0)
+    (said,) = recogniser._decode(encoded, [stretch(sound)], [recogniser._speaking("en")])
     assert said.capped  # it said as much as it may, and the decoder's positions sufficed
     with pytest.raises(ConfigError, match="keyword_tokens"):
         whisper.load(str(weights), hint=Hint((), whisper.MOST_HINT_TOKENS + 1))
