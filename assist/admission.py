@@ -36,7 +36,7 @@ class Admission:
         self._ended_s = USUAL_CALL_S
 
     def passed(self, seconds: float, calls: int, worked_s: float) -> None:
-        """In the last `seconds`, with `calls` live, the workers spent `worked_s` on them. With no calls nothing fades."""
+        """In the last `seconds`, with `calls` live, the workers spent `worked_s`. Without calls nothing fades."""
         if calls:
             kept = math.exp(-seconds / MEMORY_S)
             self._work_s = self._work_s * kept + worked_s

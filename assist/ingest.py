@@ -173,7 +173,7 @@ class Ingest:
         if error:
             # What is wrong inside, with its paths, is for our log.
             message = str(error) if isinstance(error, WireError) else "the server could not go on; its log says why"
-            told = {"type": "error", "code": error.code, "message": message}
+            told: dict[str, str | int] = {"type": "error", "code": error.code, "message": message}
             if isinstance(error, Busy):
                 told["retry_after_s"] = error.again_s
             await self._send(msgspec.json.encode(told).decode())

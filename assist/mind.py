@@ -86,14 +86,14 @@ class Advice(NamedTuple):
 
 
 class Thought:
-    """One turn on top of `base`, what was said before it: what it means and what follows, found out in the background.
+    """One turn on top of `so_far`, what was said before it: what it means and what follows, found out in the background.
 
     It works on forks of guide and watch, so that nothing is changed by a thought that hangs or that nobody takes up.
     """
 
-    def __init__(self, heard: Heard, base: Conversation, guide: Guide, watch: Watch) -> None:
+    def __init__(self, heard: Heard, so_far: Conversation, guide: Guide, watch: Watch) -> None:
         self.heard = heard
-        self.base = base
+        self.so_far = so_far
         self.root = guide
         self.guide, self.watch = guide.fork(), watch.fork()
         self.turn: asyncio.Future[tuple[Turn, tuple[Faltered, ...]]] = asyncio.get_running_loop().create_future()
@@ -203,7 +203,7 @@ class Mind:
             self._publish(each, None)
         if turn.findings:
             self._publish(Noticed(said.utterance, said.party, turn.findings), total("analyse"))
-        self.conversation = thought.base.with_turn(turn)
+        self.conversation = thought.so_far.with_turn(turn)
         advice = await thought.advice
         if advice.faltered:
             return self._publish(advice.faltered, None)
@@ -217,7 +217,7 @@ class Mind:
 
     def _holds(self, thought: Thought) -> bool:
         """Nothing has been heard or shown since it was begun."""
-        return thought.base is self.conversation and thought.root is self._guide
+        return thought.so_far is self.conversation and thought.root is self._guide
 
     def _look_ahead(self) -> None:
         """Think through eager finals, unless a final is being understood, after which everything is different."""
@@ -261,18 +261,16 @@ class Mind:
     async def _judged(self, thought: Thought) -> tuple[Turn, tuple[Faltered, ...]]:
         heard = thought.heard
         try:
-            findings, faltered = await self._thinkers.think(
-                lambda: analyse.run(self._analysers, heard, thought.base)
-            )
+            findings, faltered = await self._thinkers.think(lambda: analyse.run(self._analysers, heard, thought.so_far))
         except TimeoutError as error:
             return Turn(heard.transcript), (Faltered("mind", "timeout", str(error), heard.transcript.utterance),)
         return Turn(heard.transcript, findings), faltered
 
     async def _advised(self, thought: Thought, turn: Turn) -> Advice:
-        at_ms, so_far, utterance = self._now_ms(), thought.base.with_turn(turn), turn.transcript.utterance
+        at_ms, with_it, utterance = self._now_ms(), thought.so_far.with_turn(turn), turn.transcript.utterance
         try:
             return await self._thinkers.think(
-                lambda: Advice(thought.guide.after(so_far), thought.watch.after(so_far, at_ms))
+                lambda: Advice(thought.guide.after(with_it), thought.watch.after(with_it, at_ms))
             )
         except TimeoutError as error:
             return Advice(faltered=Faltered("suggest", "timeout", str(error), utterance))

@@ -31,7 +31,7 @@ _UNFINISHED: Final = frozenset(
         """,
     )
 )
-_DIGIT: Final = frozenset("zero oh one two three four five six seven eight nine double triple".split())
+_DIGIT: Final = frozenset(re.findall(r"\S+", "zero oh one two three four five six seven eight nine double triple"))
 
 
 def outlook(said: Transcript, before: str, *, rough: bool) -> Outlook:

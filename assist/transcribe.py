@@ -80,7 +80,7 @@ _RAISE_MS = (150.0, 500.0, 3_000.0)
 
 
 class Job:
-    """One utterance on its way through the gate. Await `done` for its transcript. `due`: of two alike, who goes first."""
+    """One utterance on its way through the gate. Await `done` for its transcript. `due` orders two alike."""
 
     def __init__(self, utterance: Utterance, urgency: int, now: float) -> None:
         self.utterance = utterance

@@ -18,15 +18,16 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import jiwer
 
 from assist import replay
+from assist.conversation import Suggestion
 from assist.errors import BadMessage
-from assist.events import CallEnded, Degraded, Entry, Faltered, Flagged, Noticed, Suggested, Transcribed
+from assist.events import CallEnded, Degraded, Entry, Faltered, Flagged, Noticed, Suggested, Transcribed, Withdrawn
 from benchmarks import door
 from benchmarks.calls import SHIPPED, Script, script_of
 from benchmarks.follow import Received, follow, measure
@@ -95,6 +96,18 @@ async def play(server: door.Door, path: str, script: Script | None, call: str) -
     return sent, received
 
 
+def standing(entries: Sequence[Entry]) -> list[Suggestion]:
+    """What was suggested and not taken back."""
+    shown: list[tuple[str, Suggestion]] = []
+    for entry in entries:
+        if isinstance(entry.event, Suggested):
+            shown += [(entry.event.utterance, each) for each in entry.event.suggestions]
+        elif isinstance(entry.event, Withdrawn):
+            void = entry.event.utterance
+            shown = [(utterance, each) for utterance, each in shown if utterance != void]
+    return [each for _, each in shown]
+
+
 def summarise(server: door.Door, script: Script | None, sent: Sent, received: list[Received]) -> dict[str, Any]:
     """The JSON document."""
     entries = [r.entry for r in received]
@@ -102,7 +115,7 @@ def summarise(server: door.Door, script: Script | None, sent: Sent, received: li
     if ended is None:
         raise RuntimeError(f"the call did not end in order: {sent.farewell}")
     waits = measure(received, sent.began, script.turn if script else [])
-    shown = [s for e in entries if isinstance(e.event, Suggested) for s in e.event.suggestions]
+    shown = standing(entries)
     summary = server.get(f"/calls/{sent.call}")
     expected = script.expected if script else {}
     ready = server.get("/readyz")

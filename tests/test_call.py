@@ -280,6 +280,94 @@ async def test_words_of_the_script_bring_guidance_and_flags() -> None:
     assert "asks_for_manager" in [each.flag.rule for each in made.events(Flagged)]
 
 
+CAMERA = "my camera shows a black screen in every video call"
+
+
+async def test_cards_stand_on_the_screen_before_the_final_and_are_not_shown_again() -> None:
+    seen: list[str] = []
+
+    def judge(heard: Heard, so_far: Conversation) -> Sequence[Finding]:
+        seen.append(heard.transcript.stage)
+        return [Finding("mood", "fine", 0.5, Evidence(heard.transcript.utterance))]
+
+    async with scene(Scripted(Script((Say("customer", 0, 1_500, CAMERA),))), analysers={"mood": judge}) as made:
+        await made.speak("customer", [(True, 1_500), (False, 200)])
+        await made.until(Suggested)
+        assert made.finals() == [] and made.events(Noticed) == []
+        await made.speak("customer", [(False, 400)])
+        await made.end()
+    (shown,) = made.events(Suggested)
+    assert shown.suggestions[0].evidence.utterance == shown.utterance == made.finals()[0].utterance
+    assert len(made.events(Noticed)) == 1
+    assert seen == ["final"], "the same words were thought through twice"
+    told = next(made.entry for made in made.log.lines if made.entry.event is shown)
+    assert set(told.latency_ms) == {"eager"}
+
+
+async def test_cards_of_an_eager_final_that_was_none_may_come_again() -> None:
+    async with scene(Scripted(Script((Say("customer", 0, 1_500, CAMERA),)))) as made:
+        await made.speak("customer", [(True, 1_500), (False, 200)])
+        (first,) = await made.until(Suggested)
+        await made.speak("customer", [(True, 300)])
+        assert made.events(Withdrawn)[0].utterance == first.utterance
+        await made.speak("customer", [(False, 600)])
+        await made.end()
+    again = made.events(Suggested)[-1]
+    assert again is not first
+    assert [s.ref for s in again.suggestions] == [s.ref for s in first.suggestions]
+    ids = [s.id for each in made.events(Suggested) for s in each.suggestions]
+    assert len(ids) == len(set(ids)), "two cards have one name"
+
+
+async def test_what_the_other_party_says_in_between_is_thought_of_before_the_final() -> None:
+    script = Script((Say("customer", 0, 1_200, CAMERA), Say("agent", 0, 1_000, "hello this is northgate")))
+    before: list[int] = []
+
+    def judge(heard: Heard, so_far: Conversation) -> Sequence[Finding]:
+        if heard.transcript.party == "customer":
+            before.append(len(so_far.turns))
+        return [Finding("mood", "fine", 0.5, Evidence(heard.transcript.utterance))]
+
+    async with scene(Scripted(script), analysers={"mood": judge}) as made:
+        agent, customer = mulaw([(True, 1_000), (False, 1_000)]), mulaw([(True, 1_200), (False, 800)])
+        for at in range(0, len(agent), 160):
+            made.clock.now += 0.02
+            made.hear("agent", agent[at : at + 160])
+            made.hear("customer", customer[at : at + 160])
+            await asyncio.sleep(0.002 if at > 1_100 * 8 else 0)
+        await made.end()
+    assert [t.party for t in made.finals()] == ["agent", "customer"]
+    assert before[0] == 0 and before[-1] == 1, "the eager thought knew nothing of what the agent had said"
+    refs = [s.ref for each in made.events(Suggested) for s in each.suggestions]
+    assert "camera-black-screen" in refs
+    assert len(refs) == len(set(refs)), "a card was shown twice"
+
+
+async def test_words_that_sound_finished_are_final_sooner_and_unfinished_ones_later() -> None:
+    waits: dict[str, float] = {}
+    for text in ("My camera shows a black screen.", "My camera shows a black screen", "My number is four seven"):
+        script = Script((Say("customer", 0, 1_500, text),), probability=0.9)
+        async with scene(Scripted(script)) as made:
+            await made.speak("customer", [(True, 1_500), (False, 180)])
+            await made.until(Transcribed)
+            for _ in range(30):
+                await made.speak("customer", [(False, 20)])
+                if made.finals():
+                    break
+                await asyncio.sleep(0.005)
+            await made.end()
+        final = next(
+            x.entry
+            for x in made.log.lines
+            if x.entry.latency_ms.get("final") and x.entry.event == Transcribed(made.finals()[0])
+        )
+        waits[text] = final.latency_ms["final"]
+    ended, unknown, going_on = waits.values()
+    assert 240 <= ended <= 300
+    assert 440 <= unknown <= 500
+    assert 600 <= going_on <= 660
+
+
 async def test_silence_of_the_recogniser_moves_nothing() -> None:
     async with scene(Scripted(Script(()))) as made:
         await made.speak("customer", [(True, 1_000), (False, 600)])

@@ -9,9 +9,10 @@ from threading import Event
 
 import pytest
 
+from assist.admission import Admission
 from assist.call import Parts
 from assist.config import Server, Settings
-from assist.errors import StoreFailed
+from assist.errors import Busy, StoreFailed
 from assist.events import CallEnded, Line
 from assist.flag import Watch
 from assist.house import House
@@ -94,3 +95,17 @@ async def test_a_journal_that_cannot_be_made_lets_the_id_go(house: House, tmp_pa
     call.end("bye")
     await call.run()
     house.leave(call)
+
+
+async def test_a_call_that_would_break_the_promise_is_refused_with_a_time_to_come_again(house: House) -> None:
+    house.admission = Admission(workers=2, most=0.75)
+    house.admission.passed(10.0, 1, 15.0)  # a call takes one and a half workers
+    house.admit()
+    call = await house.open_call(OPENED)
+    with pytest.raises(Busy, match="one more would make finals wait") as refused:
+        house.admit()
+    assert refused.value.again_s == 60
+    call.end("bye")
+    await call.run()
+    house.leave(call)
+    house.admit()

@@ -215,6 +215,7 @@ async def test_silence_of_the_peer_has_a_limit(tmp_path: Path, scripted: dict[st
             await first.recv()
             replies, closed = await say(server.ws, [hello(new_id())])
             assert replies[0]["code"] == "busy" and closed == 1013
+            assert 5 <= replies[0]["retry_after_s"] <= 60
             replies, closed = await rest(first)
             assert [r["type"] for r in replies if r["type"] != "ack"] == ["error", "ended"] and closed == 4408
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -340,3 +340,106 @@ def test_every_job_comes_to_an_end_and_none_is_run_twice(workers: int, work: lis
             assert job.asr_ms >= 0
 
     asyncio.run(scene())
+
+
+@dataclass
+class Batching(Listener):
+    """Takes up to three of one length at once; `batches` are the ids that came together."""
+
+    together: int = 3
+    linger_ms: float = 0.0
+    batches: list[list[str]] = field(default_factory=list)
+
+    def bucket(self, utterance: Utterance) -> int:
+        return utterance.end_ms
+
+    def transcribe_many(self, utterances: Sequence[Utterance]) -> Sequence[Transcript | RecogniserFailed]:
+        assert len({each.end_ms for each in utterances}) == 1
+        self.batches.append([each.id for each in utterances])
+        outcomes: list[Transcript | RecogniserFailed] = []
+        for each in utterances:
+            try:
+                outcomes.append(self.transcribe(each))
+            except RecogniserFailed as error:
+                outcomes.append(error)
+        return outcomes
+
+
+def lasting(id: str, end_ms: int, stage: Stage = "final") -> Utterance:
+    return Utterance(id, "customer", 0, end_ms, 10, np.zeros(16 * end_ms, dtype=np.int16), stage)
+
+
+async def test_what_waits_and_shares_a_bucket_goes_together() -> None:
+    listener = Batching()
+    async with gate(listener) as (made, _):
+        first = made.submit(lasting("first", 20))
+        await listener.hears(1)
+        ids = [
+            ("a", 40, "final"),
+            ("b", 20, "final"),
+            ("p", 40, "partial"),
+            ("c", 40, "speculative"),
+            ("d", 40, "final"),
+        ]
+        jobs = [made.submit(lasting(id, end_ms, stage)) for id, end_ms, stage in ids]  # type: ignore[arg-type]
+        listener.let(6)
+        await asyncio.gather(first.done, *(job.done for job in jobs))
+    assert listener.batches == [["a", "d", "c"]], "partials wait for their turn, and another bucket for its own"
+    assert listener.heard == ["first", "a", "d", "c", "b", "p"]
+
+
+async def test_an_idle_worker_is_better_than_a_batch() -> None:
+    listener = Batching(workers=2)
+    async with gate(listener) as (made, _):
+        jobs = [made.submit(lasting(id, 20)) for id in "ab"]
+        listener.let(2)
+        await asyncio.gather(*(job.done for job in jobs))
+    assert listener.batches == []
+
+
+async def test_a_gpu_waits_a_little_for_company() -> None:
+    listener = Batching(workers=2, linger_ms=20.0)
+    async with gate(listener) as (made, _):
+        one = made.submit(lasting("a", 20))
+        await asyncio.sleep(0.002)
+        two = made.submit(lasting("b", 40))
+        three = made.submit(lasting("c", 20))
+        listener.let(3)
+        await asyncio.gather(one.done, two.done, three.done)
+    assert listener.batches == [["a", "c"]]
+
+
+async def test_one_of_a_batch_that_fails_fails_alone() -> None:
+    def fail() -> None:
+        raise RecogniserFailed("this one")
+
+    listener = Batching(fate={"b": fail})
+    async with gate(listener) as (made, _):
+        first = made.submit(lasting("first", 20))
+        await listener.hears(1)
+        a, b = made.submit(lasting("a", 20)), made.submit(lasting("b", 20))
+        listener.let(3)
+        await first.done
+        assert (await a.done).utterance == "a"
+        with pytest.raises(RecogniserFailed, match="this one"):
+            await b.done
+        assert made.worked_s >= 0
+    assert listener.batches == [["a", "b"]]
+
+
+async def test_a_piece_of_a_monologue_lets_finished_speech_go_first() -> None:
+    listener = Listener()
+    async with gate(listener) as (made, clock):
+        made.submit(utterance("first"))
+        await listener.hears(1)
+        piece = Utterance("piece", "customer", 0, 20, 20, np.zeros(320, dtype=np.int16), "final")
+        cut = made.submit(piece)
+        clock.now += 0.1
+        said = made.submit(lasting("said", 20))
+        clock.now += 0.1
+        late = made.submit(lasting("late", 20))
+        clock.now += 2.0
+        later = made.submit(lasting("later", 20))
+        listener.let(5)
+        await asyncio.gather(cut.done, said.done, late.done, later.done)
+    assert listener.heard == ["first", "said", "late", "piece", "later"], "it must not wait for ever either"
