@@ -86,7 +86,7 @@ class Advice(NamedTuple):
 
 
 class Thought:
-    """One turn on top of `so_far`, what was said before it: what it means and what follows, found out in the background.
+    """One turn on top of what was said before it: what it means and what follows, found out in the background.
 
     It works on forks of guide and watch, so that nothing is changed by a thought that hangs or that nobody takes up.
     """

@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed
 
 from assist.audio import FRAME_MS
 from assist.conversation import Transcript
-from assist.events import CallEnded, Entry, Noticed, SpeechStarted, Suggested, Transcribed, decode
+from assist.events import CallEnded, Entry, Noticed, SpeechStarted, Suggested, Transcribed, Withdrawn, decode
 from benchmarks.calls import Turn
 from benchmarks.pace import due_s
 
@@ -68,6 +68,8 @@ class Waits:
     queue: list[float] = field(default_factory=list)
     compute: list[float] = field(default_factory=list)
     queue_compute: list[float] = field(default_factory=list)
+    cards_before: list[bool] = field(default_factory=list)
+    """Of finals that brought cards: whether these stood on the screen before the final came."""
     cuts: int = 0
     """Finals of speech that went on: it was cut for its length and has no end to count from."""
     unheard: int = 0
@@ -104,7 +106,7 @@ def measure(received: Sequence[Received], began: float, turns: Sequence[Turn], s
     """
     waits = Waits()
     finals = [(r, t) for r in received if (t := r.said("final"))]
-    suggested = {r.entry.event.utterance: r for r in received if isinstance(r.entry.event, Suggested)}
+    suggested = _standing(received)
     noticed = {r.entry.event.utterance: r for r in received if isinstance(r.entry.event, Noticed)}
     _of_finals(waits, finals, suggested, began, span)
     for turn in turns:
@@ -148,6 +150,18 @@ def _of_finals(
         waits.vad_final.append(_ms(due, got))
         if told := suggested.get(said.utterance):
             waits.vad_suggestion.append(_ms(due, told))
+            waits.cards_before.append(told.at_s < got.at_s)
+
+
+def _standing(received: Iterable[Received]) -> dict[str, Received]:
+    """The suggestions of each utterance that were not taken back."""
+    found: dict[str, Received] = {}
+    for each in received:
+        if isinstance(each.entry.event, Suggested):
+            found[each.entry.event.utterance] = each
+        elif isinstance(each.entry.event, Withdrawn):
+            found.pop(each.entry.event.utterance, None)
+    return found
 
 
 def _ms(due: float, got: Received) -> float:

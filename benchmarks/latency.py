@@ -40,7 +40,7 @@ from benchmarks.report import RESULTS, Machine, figures, finish, percentile, spr
 
 TOKENS_PER_S: Final = 3.4
 """What English speech makes of Whisper's tokens."""
-TARGETS: Final = {"random-tiny": (600.0, 900.0), "random-base": (800.0, 1200.0)}
+TARGETS: Final = {"random-tiny": (450.0, 700.0), "random-base": (600.0, 1000.0)}
 """Final p50 and p95, ms, on a quiet machine with two cores."""
 LATE_MS: Final = 10.0
 LAST_S: Final = 0.85
@@ -69,7 +69,10 @@ def settings(asked: Asked, script: Script | None, folder: Path) -> dict[str, str
     effort = {"weights": asked.weights, "tokens_per_s": TOKENS_PER_S}
     spoken = script is not None and (asked.recogniser == "scripted" or (is_random(asked.weights) and not asked.noise))
     if asked.recogniser in ("scripted", "whisper") and spoken and script:
-        options = {"effort": effort} if asked.recogniser == "whisper" else {}
+        # Words of the script are as sure as a good recogniser's; what sounds finished may end early (assist/outlook.py).
+        options: dict[str, Any] = {"probability": 0.9}
+        if asked.recogniser == "whisper":
+            options["effort"] = effort
         file = for_scripted(script, folder / "words.json", **options)
         return {"ASSIST_RECOGNISER_KIND": "scripted", "ASSIST_RECOGNISER_SCRIPT": str(file)}
     told = {"ASSIST_RECOGNISER_KIND": asked.recogniser, "ASSIST_RECOGNISER_WEIGHTS": asked.weights}
@@ -128,6 +131,7 @@ def run(asked: Asked, data_dir: Path) -> dict[str, Any]:
         **figures("first_partial", waits.first_partial),
         **figures("vad_final", waits.vad_final),
         **figures("vad_suggestion", waits.vad_suggestion),
+        "cards_before_final": _share(waits.cards_before),
         "noticed_p95_ms": spread(waits.noticed)["p95"],
         "queue_p95_ms": spread(waits.queue)["p95"],
         "compute_p50_ms": spread(waits.compute)["p50"],
@@ -142,6 +146,10 @@ def run(asked: Asked, data_dir: Path) -> dict[str, Any]:
     }
 
 
+def _share(values: list[bool]) -> float | None:
+    return round(sum(values) / len(values), 3) if values else None
+
+
 def show(document: dict[str, Any]) -> None:
     """The table for people."""
     names = ("final", "suggestion", "first_partial", "vad_final", "vad_suggestion")
@@ -150,6 +158,7 @@ def show(document: dict[str, Any]) -> None:
     print(table(["end of speech to", "p50 ms", "p95 ms", "p99 ms", "n"],
                 [[name, *(document[f"{name}_{key}"] for key in keys)] for name in names]))  # fmt: skip
     print(f"\nrecogniser: {document['compute_p50_ms']} ms p50, {document['compute_p95_ms']} ms p95 per final")
+    print(f"cards on the screen before their final: {document['cards_before_final']} of finals that brought any")
     print(f"unaccounted: {document['unaccounted_ms']} ms; sender late: {document['sender_late_p99_ms']} ms p99")
     if target := TARGETS.get(document["weights"]):
         print(f"target on a quiet machine: final p50 <= {target[0]:g} ms, p95 <= {target[1]:g} ms")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from assist.audio import Party
 from assist.conversation import Stage, Suggestion, Transcript
-from assist.events import AnyEvent, Entry, SpeechStarted, Suggested, Transcribed
+from assist.events import AnyEvent, Entry, SpeechStarted, Suggested, Transcribed, Withdrawn
 from benchmarks.calls import Turn
 from benchmarks.follow import Received, Span, Waits, looped, measure, unaccounted_ms
 
@@ -54,6 +54,18 @@ def test_suggestions_count_from_the_end_of_their_turn() -> None:
     waits = measure(log, BEGAN, [Turn("customer", 1_000, 2_000, "words")])
     assert waits.suggestion == pytest.approx([520.0])
     assert waits.vad_suggestion == pytest.approx([460.0])
+
+
+def test_cards_count_as_there_before_their_final_unless_they_were_taken_back() -> None:
+    card = Suggestion("s1", "article", "a", "title", "why", 0.9)
+    before, final = at(2_350, Suggested("u1", (card,))), said(2_500, 900, 2_060)
+    turn = Turn("customer", 1_000, 2_000, "words")
+    assert measure([before, final], BEGAN, [turn]).cards_before == [True]
+    assert measure([before, final], BEGAN, [turn]).suggestion == pytest.approx([350.0])
+    withdrawn = at(2_400, Withdrawn("u1"))
+    assert measure([before, withdrawn, final], BEGAN, [turn]).cards_before == []
+    again = at(2_520, Suggested("u1", (card,)))
+    assert measure([before, withdrawn, final, again], BEGAN, [turn]).cards_before == [False]
 
 
 def test_first_words_count_from_the_onset() -> None:

@@ -43,8 +43,9 @@ def test_the_socket_never_passes_on_a_hole_or_a_double(stage: Stage, opened: Ope
 
 ARRANGE: Final = """async ([shown, list, now, looking]) => {
   const { arrange } = await import("/web/slots.js");
-  const all = list.map(([id, kind, at_ms, mark = null]) =>
-    [id, { id, ref: id, kind, at_ms, seq: at_ms, rank: 0, mark }]);
+  const all = list.map(([id, kind, at_ms, became = null]) =>
+    [id, { id, ref: id, kind, at_ms, seq: at_ms, rank: 0, withdrawn: became === "withdrawn",
+      mark: became === "withdrawn" ? null : became }]);
   const places = Object.fromEntries(["next", "first", "second"].map((place, i) =>
     [place, shown[i] ? { id: shown[i], since_ms: 0 } : null]));
   const { shown: after, waiting } = arrange(places, new Map(all), now, looking);
@@ -67,6 +68,9 @@ OLD, NEW, ARTICLE_A, ARTICLE_B, ARTICLE_C = (
         (["old", None, None], [OLD, NEW], 7_000, None, ["new", None, None, 1]),
         (["old", None, None], [OLD, NEW], 7_000, "next", ["old", None, None, 1]),  # is being read
         (["old", None, None], [[*OLD, "dismissed"], NEW], 1_000, None, ["new", None, None, 0]),
+        (["old", None, None], [[*OLD, "withdrawn"]], 1_000, None, [None, None, None, 0]),
+        (["old", None, None], [[*OLD, "withdrawn"]], 1_000, "next", ["old", None, None, 0]),  # not from under an eye
+        ([None] * 3, [[*NEW, "withdrawn"]], 1_000, None, [None, None, None, 0]),
         (["old", None, None], [OLD, ["x", "alert", 5]], 7_000, None, ["x", None, None, 1]),  # alerts go first
         ([None, "a", "b"], [ARTICLE_A, ARTICLE_B, ARTICLE_C], 7_000, None, [None, "c", "b", 0]),
         ([None, "a", "b"], [ARTICLE_A, ARTICLE_B, ARTICLE_C], 7_000, "second", [None, "a", "b", 0]),
@@ -102,6 +106,23 @@ def test_the_state_is_the_same_however_the_log_arrives(stage: Stage, opened: Ope
         raw,
     )
     assert got is True
+
+
+def test_cards_of_an_eager_final_go_with_it_unless_they_were_marked(stage: Stage, opened: Open) -> None:
+    card = {"kind": "action", "ref": "r", "title": "t", "why": "w", "score": 1, "quote": "", "evidence": {}}
+    told = [
+        {
+            "type": "Suggested",
+            "utterance": "u1",
+            "suggestions": [{**card, "id": "s1"}, {**card, "id": "s2", "ref": "q"}],
+        },
+        {"type": "Suggested", "utterance": "u2", "suggestions": [{**card, "id": "s3", "ref": "p"}]},
+        {"type": "Marked", "suggestion": "s2", "ref": "q", "mark": "used"},
+        {"type": "Withdrawn", "utterance": "u1"},
+    ]
+    given = [{"call": "c", "seq": n, "at_ms": n, "event": event, "latency_ms": {}} for n, event in enumerate(told, 1)]
+    got = ask(opened("/"), "state.js", "[...m.fold(given).suggestions.values()].map((s) => [s.id, s.withdrawn])", given)
+    assert got == [["s1", True], ["s2", False], ["s3", False]]
 
 
 def test_waiting_grows_and_is_spread(stage: Stage, opened: Open) -> None:
