@@ -69,7 +69,7 @@ def settings(asked: Asked, script: Script | None, folder: Path) -> dict[str, str
     effort = {"weights": asked.weights, "tokens_per_s": TOKENS_PER_S}
     spoken = script is not None and (asked.recogniser == "scripted" or (is_random(asked.weights) and not asked.noise))
     if asked.recogniser in ("scripted", "whisper") and spoken and script:
-        # Words of the script are as sure as a good recogniser's; what sounds finished may end early (assist/outlook.py).
+        # As sure as a good recogniser's words: what sounds finished may end early (assist/outlook.py).
         options: dict[str, Any] = {"probability": 0.9}
         if asked.recogniser == "whisper":
             options["effort"] = effort
