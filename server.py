@@ -26,6 +26,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import uvicorn
@@ -50,6 +51,9 @@ from assist.segment import Segmenter
 from assist.stores.sqlite import Sqlite
 from assist.suggest import Guide, Taste
 from assist.transcribe import Gate, Recogniser
+
+if TYPE_CHECKING:
+    from models import encoder
 
 log = logging.getLogger("assist")
 
@@ -90,12 +94,14 @@ def recogniser(settings: Settings, notices: list[str]) -> Recogniser:
     return pocketsphinx.load(workers=choice.workers)
 
 
-def encoding(notices: list[str]) -> Encoder | None:
-    """The sentence encoder; None, and a notice, where its files are missing or damaged."""
+def encoding(folder: Path, notices: list[str]) -> encoder.Encoder | None:
+    """The sentence encoder, what it reads kept in `folder`; None, and a notice, where files are missing or damaged."""
     from models import encoder
 
     try:
-        return encoder.load()
+        encode = encoder.load()
+        encode.keep_in(folder)
+        return encode
     except ModelMissing as error:
         notices.append(f"No {', '.join(NEED_ENCODER)} and no articles: {error}")
         log.error("what reads sentences is left out: %s", error)
@@ -198,7 +204,7 @@ def prepare(settings: Settings) -> tuple[House, Parts]:
     listens = recogniser(settings, house.notices)
     listens.warm()
     log.info("recogniser: %s%s", listens.name, " (rough text)" if listens.rough else "")
-    encode = encoding(house.notices)
+    encode = encoding(Path(settings.mind.vectors or data_dir / "vectors"), house.notices)
     speech_left = second_opinion(house.notices)
     search = searching(knowledge, encode, house.notices)
     parts = Parts(
@@ -213,6 +219,8 @@ def prepare(settings: Settings) -> tuple[House, Parts]:
         burst_s=settings.ingest.burst_s,
         speed=settings.ingest.speed,
     )
+    if encode:
+        encode.kept()
     return house, parts
 
 

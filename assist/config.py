@@ -82,7 +82,8 @@ class RecogniserChoice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Mind(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is judged. `stress_parties`: customer only, by default; the agent only with a `stress_reason` (which is
     logged): see the stress card before adding anybody. `next_action`: the file that `python -m models.train next_action
-    --from-log` wrote; without one, rules and playbooks alone order the next action.
+    --from-log` wrote; without one, rules and playbooks alone order the next action. `vectors`: a folder for what the
+    encoder has read of the knowledge base, so that only the first start takes long; "": in `server.data_dir`.
     """
 
     knowledge_base: str = "knowledge_base"
@@ -90,6 +91,7 @@ class Mind(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stress_parties: tuple[Literal["agent", "customer"], ...] = ("customer",)
     stress_reason: str = ""
     next_action: str = ""
+    vectors: str = ""
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -75,7 +76,13 @@ def start(data_dir: Path, settings: Mapping[str, str] | None = None, port: int =
     port = port or free_port()
     data_dir.mkdir(parents=True, exist_ok=True)
     log = data_dir / "server.log"
-    ours = {"ASSIST_SERVER_PORT": str(port), "ASSIST_SERVER_DATA_DIR": str(data_dir), **(settings or {})}
+    ours = {
+        "ASSIST_SERVER_PORT": str(port),
+        "ASSIST_SERVER_DATA_DIR": str(data_dir),
+        # Each has a data folder of its own; what the encoder reads of the knowledge base is the same for all.
+        "ASSIST_MIND_VECTORS": str(Path(tempfile.gettempdir()) / f"assist-vectors-{os.getuid()}"),
+        **(settings or {}),
+    }
     kept = {k: v for k, v in os.environ.items() if not k.startswith("ASSIST_")}
     with log.open("ab") as out:
         process = subprocess.Popen(

@@ -6,7 +6,11 @@ It refuses to know what the vectors are for: topic, sentiment, next action and s
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import logging
+import os
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -20,6 +24,8 @@ from tokenizers import Tokenizer
 
 from assist.errors import ModelMissing
 
+log = logging.getLogger("models.encoder")
+
 WEIGHTS: Final = Path(__file__).resolve().parent / "weights"
 READINGS: Final = ("vector", "intent", "tone")
 DIMENSIONS: Final = 384
@@ -32,6 +38,7 @@ MEND: Final = (
     "`python -m models.train encoder` (models/cards/encoder.md says how)"
 )
 REMEMBERED_TEXTS: Final = 4_096  # 5 kB each
+KEPT_TEXTS: Final = 10_000  # on disk, between starts
 
 
 class Encoder:
@@ -45,6 +52,7 @@ class Encoder:
         self._tokenizer = tokenizer
         self._lock = threading.Lock()
         self._remembered: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
+        self._kept: Kept | None = None
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Vectors of `texts`: float32, shape (n, 384), each of length 1. Only the first 128 tokens count.
@@ -72,6 +80,19 @@ class Encoder:
         with self._lock:
             self._remembered.clear()
 
+    def keep_in(self, folder: Path) -> None:
+        """From now on readings are looked for in a file of `folder`, and new ones are noted until `kept` writes them.
+
+        What a knowledge base says is encoded at every start; only what is new of it should cost anything.
+        """
+        self._kept = Kept(folder / f"{re.sub(r'[^A-Za-z0-9.]+', '-', self.name)}.npz")
+
+    def kept(self) -> None:
+        """Write what was read since `keep_in`, and note no more. If that fails the next start is slow too."""
+        kept, self._kept = self._kept, None
+        if kept:
+            kept.write()
+
     def _read_all(self, texts: Sequence[str]) -> NDArray[np.float32]:
         rows = np.empty((len(texts), len(READINGS), DIMENSIONS), dtype=np.float32)
         for row, text in enumerate(texts):
@@ -84,6 +105,10 @@ class Encoder:
             if known is not None:
                 self._remembered.move_to_end(text)
                 return known
+        kept = self._kept
+        found = kept.get(text) if kept else None
+        if found is not None:
+            return found
         # Lone surrogates cannot cross into the tokenizer.
         clean = text[:MAX_CHARACTERS].encode("utf-8", "replace").decode("utf-8")
         ids = np.array([self._tokenizer.encode(clean).ids], dtype=np.int64)
@@ -93,7 +118,60 @@ class Encoder:
             self._remembered[text] = readings
             if len(self._remembered) > REMEMBERED_TEXTS:
                 self._remembered.popitem(last=False)
+        if kept:
+            kept.add(text, readings)
         return readings
+
+
+class Kept:
+    """Readings by the hash of their text, in a file that is replaced whole; of too many, those asked for last stay."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._rows: dict[bytes, NDArray[np.float32]] = {}
+        self._asked: dict[bytes, NDArray[np.float32]] = {}
+        try:
+            with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as stored:
+                keys, rows = stored["keys"], stored["rows"]
+            if rows.shape != (len(keys), len(READINGS), DIMENSIONS) or not np.isfinite(rows).all():
+                raise ValueError(f"shape {rows.shape}")
+            self._rows = {key.tobytes(): row for key, row in zip(keys, rows, strict=True)}
+        except FileNotFoundError:
+            pass
+        except Exception as error:  # numpy and zipfile raise half a dozen kinds for damaged files
+            log.warning("%s is damaged and made anew: %s", file, error)
+
+    def get(self, text: str) -> NDArray[np.float32] | None:
+        """The readings of `text`, shape (3, 384), or None."""
+        key = _key(text)
+        found = self._rows.get(key)
+        if found is not None:
+            self._asked[key] = found
+        return found
+
+    def add(self, text: str, readings: NDArray[np.float32]) -> None:
+        """Note what was read of `text`."""
+        self._asked[_key(text)] = readings
+
+    def write(self) -> None:
+        """Replace the file, unless it holds all this already."""
+        if self._asked.keys() <= self._rows.keys():
+            return
+        unasked = {key: row for key, row in self._rows.items() if key not in self._asked}
+        newest = list({**unasked, **self._asked}.items())[-KEPT_TEXTS:]
+        keys = np.frombuffer(b"".join(key for key, _ in newest), dtype=np.uint8).reshape(len(newest), -1)
+        part = self._file.with_suffix(f".{os.getpid()}.part")
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            with part.open("wb") as out:
+                np.savez(out, keys=keys, rows=np.stack([row for _, row in newest]))
+            part.replace(self._file)  # whole or not at all, whoever else starts now
+        except OSError as error:
+            log.warning("%s could not be written, so the next start is slow too: %s", self._file, error)
+
+
+def _key(text: str) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def load(path: Path | str | None = None) -> Encoder:

@@ -125,3 +125,66 @@ def test_importing_models_costs_no_model_library() -> None:
     heavy = "{'onnxruntime', 'tokenizers', 'numpy', 'torch', 'faster_whisper'}"
     check = f"import models, sys; loaded = {heavy} & set(sys.modules); assert not loaded, loaded"
     subprocess.run([sys.executable, "-c", check], check=True)
+
+
+def test_readings_are_kept_between_starts(tmp_path: Path) -> None:
+    first = encoder.load()
+    first.keep_in(tmp_path / "vectors")
+    expected = first(["one text", "another \ud800"])
+    first.kept()
+    (file,) = (tmp_path / "vectors").iterdir()
+    second = encoder.load()
+    second.keep_in(tmp_path / "vectors")
+    assert np.array_equal(second(["one text"]), expected[:1])
+    assert np.array_equal(second.intents(["one text"]), first.intents(["one text"]))
+    assert second._kept is not None and second._kept.get("another \ud800") is not None
+    second(["a third text"])
+    second.kept()
+    third = encoder.Kept(file)
+    found = [third.get(text) is not None for text in ("one text", "another \ud800", "a third text", "a fourth")]
+    assert found == [True, True, True, False]
+
+
+def test_of_too_many_kept_readings_those_asked_for_last_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoder, "KEPT_TEXTS", 2)
+    row = np.zeros((3, encoder.DIMENSIONS), dtype=np.float32)
+    first = encoder.Kept(tmp_path / "kept.npz")
+    first.add("a", row)
+    first.add("b", row)
+    first.write()
+    second = encoder.Kept(tmp_path / "kept.npz")
+    assert second.get("a") is not None
+    second.add("c", row)
+    second.write()
+    third = encoder.Kept(tmp_path / "kept.npz")
+    assert [third.get(text) is not None for text in "abc"] == [True, False, True]
+
+
+@pytest.mark.parametrize("content", [b"", b"not a file of numpy's", b"PK\x03\x04 cut off"])
+def test_kept_readings_that_are_damaged_are_made_anew(
+    tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    encode = encoder.load()
+    encode.keep_in(tmp_path)
+    encode(["a text"])
+    encode.kept()
+    (file,) = tmp_path.iterdir()
+    whole = file.read_bytes()
+    file.write_bytes(content)
+    encode.forget()
+    encode.keep_in(tmp_path)
+    assert "is damaged and made anew" in caplog.text
+    encode(["a text"])
+    encode.kept()
+    assert len(file.read_bytes()) == len(whole)
+
+
+def test_a_folder_that_cannot_be_written_is_no_reason_not_to_start(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "taken").write_text("a file where a folder should be")
+    encode = encoder.load()
+    encode.keep_in(tmp_path / "taken")
+    encode(["a text"])
+    encode.kept()
+    assert "could not be written" in caplog.text
