@@ -37,9 +37,12 @@ from models.tongue import Tongues
 from models.window import BUCKETS_S, LONGEST_S, MARGIN_S, fitted_s, pieces, placed
 
 Window = Literal["fit", "full"]
+Device = Literal["auto", "cpu", "cuda", "cuda-int8"]
 
 ALIGN_MS: Final = 20  # one encoder position
-TOGETHER: Final = 4
+COMPUTE: Final = {"cpu": "int8", "cuda": "float16", "cuda-int8": "int8_float16"}
+TOGETHER: Final = {"cpu": 4, "cuda": 16}
+LINGER_MS: Final = {"cpu": 0.0, "cuda": 5.0}
 TOKENS_PER_S: Final = 3.4  # of English speech
 WARMING_TOKENS: Final = 12
 MAX_TOKENS: Final = 224  # CTranslate2 gives text half of the decoder's 448 positions
@@ -101,8 +104,8 @@ class Whisper:
         self.rough = rough
         self.workers = options.workers
         # Words are timed one utterance at a time.
-        self.together = 1 if options.word_times else TOGETHER
-        self.linger_ms = 0.0
+        self.together = 1 if options.word_times else TOGETHER[model.device]
+        self.linger_ms = LINGER_MS[model.device]
         self._model = model
         self._tokenizer = tokenizer
         self._options = options
@@ -353,16 +356,17 @@ class Whisper:
 
 def _decoded(result: Any, speaking: Tokenizer, seconds: float, cap: int) -> Decoded:
     """One result of a batch, cut at its own `cap`: the batch went on for as long as its longest might."""
-    said = result.sequences_ids[0][:cap]
+    whole = result.sequences_ids[0]
+    said = whole[:cap]
+    steps = result.logits[0] if result.logits else ()
+    chances = [_chance(row, token) for row, token in zip(steps, said, strict=False)]
+    cut = chances and len(said) < len(whole)
+    total = sum(map(math.log, chances)) if cut else result.scores[0] * len(said)
     tokens = tuple(token for token in said if token < speaking.eot)
-    chances = (
-        tuple(_chance(row, token) for row, token in zip(result.logits[0], said, strict=False)) if result.logits else ()
-    )
-    whole = len(result.sequences_ids[0])
     return Decoded(
         text=speaking.decode(tokens).replace("\ufffd", "").strip(),
         tokens=tokens,
-        logprob=result.scores[0] * whole / (whole + 1),  # the end of text counts as one token
+        logprob=total / (len(said) + 1),  # the end of text counts as one token
         no_speech=result.no_speech_prob,
         capped=len(said) >= cap,
         seconds=seconds,
@@ -372,6 +376,8 @@ def _decoded(result: Any, speaking: Tokenizer, seconds: float, cap: int) -> Deco
 
 def _chance(logits: Any, token: int) -> float:
     """P(token) of one step: softmax over the vocabulary."""
+    if logits.device != "cpu":  # CTranslate2 leaves them where they were made, at its own precision
+        logits = logits.to(ctranslate2.DataType.float32).to_device(ctranslate2.Device.cpu)
     row = np.asarray(logits).ravel()
     highest = row.max()
     return float(np.exp(row[token] - highest) / np.exp(row - highest).sum())
@@ -385,7 +391,7 @@ def load(
     weights: str,
     *,
     window: Window = "fit",
-    device: Literal["cpu", "cuda", "auto"] = "cpu",
+    device: Device = "cpu",
     workers: int = 0,
     language: str | None = "en",
     word_times: bool = False,
@@ -394,7 +400,8 @@ def load(
 ) -> Whisper:
     """A Whisper from `weights`: a name ("whisper-base", see models/fetch.py) or a CTranslate2 directory.
 
-    int8 on the CPU, float16 on CUDA. `workers` 0 means one per core, or two on CUDA (one copies while one computes).
+    int8 on the CPU, float16 on CUDA; "cuda-int8" keeps the weights there in half the memory. `workers` 0 means one
+    per core, or two on CUDA (one copies while one computes).
     `language` None or "auto" detects it once for each party of a call (models/tongue.py). `hint`: words that the
     decoder is told were said before; its tokens (150 at most) are part of the cost of every utterance.
     `random_tokens_per_s` is for weights made by benchmarks/make_weights.py alone: it makes the decoder say that many
@@ -414,11 +421,11 @@ def load(
         raise ConfigError(f"random_tokens_per_s is for random weights, and {path} holds none")
     if device == "auto":
         device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
-    compute = "int8" if device == "cpu" else "float16"
+    compute = COMPUTE[device]
     workers = workers or (len(os.sched_getaffinity(0)) if device == "cpu" else 2)
     try:
         model = ctranslate2.models.Whisper(
-            str(path), device=device, compute_type=compute, inter_threads=workers, intra_threads=1
+            str(path), device=device.removesuffix("-int8"), compute_type=compute, inter_threads=workers, intra_threads=1
         )
         tokenizer = tokenizers.Tokenizer.from_file(str(path / "tokenizer.json"))
     except Exception as error:  # tokenizers raises plain Exception
