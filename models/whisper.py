@@ -44,7 +44,7 @@ COMPUTE: Final = {"cpu": "int8", "cuda": "float16", "cuda-int8": "int8_float16"}
 TOGETHER: Final = {"cpu": 4, "cuda": 16}
 LINGER_MS: Final = {"cpu": 0.0, "cuda": 5.0}
 TOKENS_PER_S: Final = 3.4  # of English speech
-WARMING_TOKENS: Final = 12
+WARMING_TOKENS: Final = 8
 MAX_TOKENS: Final = 224  # CTranslate2 gives text half of the decoder's 448 positions
 MOST_HINT_TOKENS: Final = 150  # hint, prompt and MAX_TOKENS must fit into the decoder's 448 positions
 DOUBTED: Final = 0.1  # the most that text may claim after the guard has rejected it twice
@@ -167,38 +167,41 @@ class Whisper:
         return stretches * cost.fixed_ms + cost.token_ms * seconds * (self._random_tokens_per_s or TOKENS_PER_S)
 
     def warm(self) -> None:
-        """Two utterances of noise for every window on every worker, which also tells what they cost.
+        """Noise in every window on every worker, and then once more on one of them to learn what it costs.
 
         Raises ModelMissing where the device cannot run.
         """
         noise = np.random.default_rng(0).normal(0, 300, LONGEST_S * RATE_HZ).astype(np.int16)
         buckets = BUCKETS_S if self._options.window == "fit" else BUCKETS_S[-1:]
+        # Of a processor its own time, so that whatever else it does now is not taken for the cost.
+        clock = time.process_time if self._model.device == "cpu" else time.perf_counter
 
-        def once(seconds: int) -> tuple[int, Cost]:
-            samples = noise[: (seconds - MARGIN_S) * RATE_HZ]
-            began = time.perf_counter()
-            encoded = self._encode(log_mel(samples, seconds, self._bands))
-            took = [time.perf_counter() - began]
-            for tokens in (1, 1 + WARMING_TOKENS):
-                began = time.perf_counter()
-                self._generate(encoded, [self._speaking("en")], tokens, endless=True)
-                took.append(time.perf_counter() - began)
-            token_ms = max(0.0, took[2] - took[1]) * 1000 / WARMING_TOKENS
-            return seconds, Cost((took[0] + took[1]) * 1000, token_ms)
+        def timed(window_s: int, *tokens: int) -> list[float]:
+            """When it was encoded and when so many tokens each were said, in ms since it began."""
+            began = clock()
+            encoded = self._encode(log_mel(noise[: (window_s - MARGIN_S) * RATE_HZ], window_s, self._bands))
+            at = [clock()]
+            for count in tokens:
+                self._generate(encoded, [self._speaking("en")], count, endless=True)
+                at.append(clock())
+            return [(each - began) * 1000 for each in at]
 
+        cost = Cost(0.0, 0.0)
         try:
             with ThreadPoolExecutor(self.workers) as pool:
-                costs = list(pool.map(once, [seconds for seconds in buckets for _ in range(self.workers)]))
+                list(
+                    pool.map(
+                        lambda window_s: timed(window_s, 1), [each for each in buckets for _ in range(self.workers)]
+                    )
+                )
+            for window_s in buckets:
+                encoded_ms, one_ms, more_ms = timed(window_s, 1, 1 + WARMING_TOKENS)
+                token_ms = (more_ms - one_ms - (one_ms - encoded_ms)) / WARMING_TOKENS
+                # A longer window is never cheaper, whatever the clock says.
+                cost = Cost(max(cost.fixed_ms, one_ms), max(cost.token_ms, token_ms))
+                self._costs[window_s] = cost
         except RuntimeError as error:  # CUDA's own libraries are looked for only now
             raise ModelMissing(f'{self.name} cannot run: {error}; recogniser.device = "cpu" always can') from error
-        least = Cost(0.0, 0.0)
-        for seconds in buckets:
-            # The least of a window: its first run pays for its memory too. A longer one is never cheaper.
-            of_window = [cost for window_s, cost in costs if window_s == seconds]
-            least = Cost(
-                *(max(low, min(found)) for low, found in zip(least, zip(*of_window, strict=True), strict=True))
-            )
-            self._costs[seconds] = least
 
     def close(self) -> None:
         """Unload the model; later calls of `transcribe` raise RecogniserFailed."""

@@ -106,7 +106,7 @@ def test_a_window_is_the_smallest_that_leaves_two_seconds(seconds: float) -> Non
 
 
 @pytest.mark.parametrize(
-    ("seconds", "windows"), [(3, [1000, 3000]), (8, [1000, 3000]), (9, [1500, 3000]), (20, [3000])]
+    ("seconds", "windows"), [(3, [1000, 3000]), (8, [1000, 3000]), (10, [1200, 3000]), (11, [1500, 3000]), (20, [3000])]
 )
 def test_a_rejected_final_is_decoded_once_more_at_30_s(weights: Path, seconds: int, windows: list[int]) -> None:
     recogniser, encoded = watched(weights)
