@@ -62,6 +62,7 @@ class RecogniserChoice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`kind` auto: whisper where its weights are found, else the embedded pocketsphinx. `scripted` reads `script`.
 
     `weights`: a name (whisper-base) or a directory. `window`: fit | full. `workers` 0: one per core.
+    `device`: where Whisper calculates; cuda-int8 takes half of cuda's memory; auto: cuda where there is one.
     `language`: of all calls, or auto: found for each party of a call. `keyword_tokens`: how much of the knowledge
     base's own words Whisper is given as a hint before each utterance; 0: none.
     `tokens_per_s` is for benchmarks with random weights only: how many tokens a second the decoder is made to emit.
@@ -70,7 +71,7 @@ class RecogniserChoice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     kind: Literal["auto", "whisper", "pocketsphinx", "scripted"] = "auto"
     weights: str = "whisper-base"
     window: Literal["fit", "full"] = "fit"
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Literal["auto", "cpu", "cuda", "cuda-int8"] = "auto"
     language: str = "en"
     keyword_tokens: Annotated[int, msgspec.Meta(ge=0, le=150)] = 48
     workers: Count = 0

@@ -37,11 +37,14 @@ from models.tongue import Tongues
 from models.window import BUCKETS_S, LONGEST_S, MARGIN_S, fitted_s, pieces, placed
 
 Window = Literal["fit", "full"]
+Device = Literal["auto", "cpu", "cuda", "cuda-int8"]
 
 ALIGN_MS: Final = 20  # one encoder position
-TOGETHER: Final = 4
+COMPUTE: Final = {"cpu": "int8", "cuda": "float16", "cuda-int8": "int8_float16"}
+TOGETHER: Final = {"cpu": 4, "cuda": 16}
+LINGER_MS: Final = {"cpu": 0.0, "cuda": 5.0}
 TOKENS_PER_S: Final = 3.4  # of English speech
-WARMING_TOKENS: Final = 12
+WARMING_TOKENS: Final = 8
 MAX_TOKENS: Final = 224  # CTranslate2 gives text half of the decoder's 448 positions
 MOST_HINT_TOKENS: Final = 150  # hint, prompt and MAX_TOKENS must fit into the decoder's 448 positions
 DOUBTED: Final = 0.1  # the most that text may claim after the guard has rejected it twice
@@ -101,8 +104,8 @@ class Whisper:
         self.rough = rough
         self.workers = options.workers
         # Words are timed one utterance at a time.
-        self.together = 1 if options.word_times else TOGETHER
-        self.linger_ms = 0.0
+        self.together = 1 if options.word_times else TOGETHER[model.device]
+        self.linger_ms = LINGER_MS[model.device]
         self._model = model
         self._tokenizer = tokenizer
         self._options = options
@@ -164,38 +167,41 @@ class Whisper:
         return stretches * cost.fixed_ms + cost.token_ms * seconds * (self._random_tokens_per_s or TOKENS_PER_S)
 
     def warm(self) -> None:
-        """Two utterances of noise for every window on every worker, which also tells what they cost.
+        """Noise in every window on every worker, and then once more on one of them to learn what it costs.
 
         Raises ModelMissing where the device cannot run.
         """
         noise = np.random.default_rng(0).normal(0, 300, LONGEST_S * RATE_HZ).astype(np.int16)
         buckets = BUCKETS_S if self._options.window == "fit" else BUCKETS_S[-1:]
+        # Of a processor its own time, so that whatever else it does now is not taken for the cost.
+        clock = time.process_time if self._model.device == "cpu" else time.perf_counter
 
-        def once(seconds: int) -> tuple[int, Cost]:
-            samples = noise[: (seconds - MARGIN_S) * RATE_HZ]
-            began = time.perf_counter()
-            encoded = self._encode(log_mel(samples, seconds, self._bands))
-            took = [time.perf_counter() - began]
-            for tokens in (1, 1 + WARMING_TOKENS):
-                began = time.perf_counter()
-                self._generate(encoded, [self._speaking("en")], tokens, endless=True)
-                took.append(time.perf_counter() - began)
-            token_ms = max(0.0, took[2] - took[1]) * 1000 / WARMING_TOKENS
-            return seconds, Cost((took[0] + took[1]) * 1000, token_ms)
+        def timed(window_s: int, *tokens: int) -> list[float]:
+            """When it was encoded and when so many tokens each were said, in ms since it began."""
+            began = clock()
+            encoded = self._encode(log_mel(noise[: (window_s - MARGIN_S) * RATE_HZ], window_s, self._bands))
+            at = [clock()]
+            for count in tokens:
+                self._generate(encoded, [self._speaking("en")], count, endless=True)
+                at.append(clock())
+            return [(each - began) * 1000 for each in at]
 
+        cost = Cost(0.0, 0.0)
         try:
             with ThreadPoolExecutor(self.workers) as pool:
-                costs = list(pool.map(once, [seconds for seconds in buckets for _ in range(self.workers)]))
+                list(
+                    pool.map(
+                        lambda window_s: timed(window_s, 1), [each for each in buckets for _ in range(self.workers)]
+                    )
+                )
+            for window_s in buckets:
+                encoded_ms, one_ms, more_ms = timed(window_s, 1, 1 + WARMING_TOKENS)
+                token_ms = (more_ms - one_ms - (one_ms - encoded_ms)) / WARMING_TOKENS
+                # A longer window is never cheaper, whatever the clock says.
+                cost = Cost(max(cost.fixed_ms, one_ms), max(cost.token_ms, token_ms))
+                self._costs[window_s] = cost
         except RuntimeError as error:  # CUDA's own libraries are looked for only now
             raise ModelMissing(f'{self.name} cannot run: {error}; recogniser.device = "cpu" always can') from error
-        least = Cost(0.0, 0.0)
-        for seconds in buckets:
-            # The least of a window: its first run pays for its memory too. A longer one is never cheaper.
-            of_window = [cost for window_s, cost in costs if window_s == seconds]
-            least = Cost(
-                *(max(low, min(found)) for low, found in zip(least, zip(*of_window, strict=True), strict=True))
-            )
-            self._costs[seconds] = least
 
     def close(self) -> None:
         """Unload the model; later calls of `transcribe` raise RecogniserFailed."""
@@ -353,16 +359,17 @@ class Whisper:
 
 def _decoded(result: Any, speaking: Tokenizer, seconds: float, cap: int) -> Decoded:
     """One result of a batch, cut at its own `cap`: the batch went on for as long as its longest might."""
-    said = result.sequences_ids[0][:cap]
+    whole = result.sequences_ids[0]
+    said = whole[:cap]
+    steps = result.logits[0] if result.logits else ()
+    chances = [_chance(row, token) for row, token in zip(steps, said, strict=False)]
+    cut = chances and len(said) < len(whole)
+    total = sum(map(math.log, chances)) if cut else result.scores[0] * len(said)
     tokens = tuple(token for token in said if token < speaking.eot)
-    chances = (
-        tuple(_chance(row, token) for row, token in zip(result.logits[0], said, strict=False)) if result.logits else ()
-    )
-    whole = len(result.sequences_ids[0])
     return Decoded(
         text=speaking.decode(tokens).replace("\ufffd", "").strip(),
         tokens=tokens,
-        logprob=result.scores[0] * whole / (whole + 1),  # the end of text counts as one token
+        logprob=total / (len(said) + 1),  # the end of text counts as one token
         no_speech=result.no_speech_prob,
         capped=len(said) >= cap,
         seconds=seconds,
@@ -372,6 +379,8 @@ def _decoded(result: Any, speaking: Tokenizer, seconds: float, cap: int) -> Deco
 
 def _chance(logits: Any, token: int) -> float:
     """P(token) of one step: softmax over the vocabulary."""
+    if logits.device != "cpu":  # CTranslate2 leaves them where they were made, at its own precision
+        logits = logits.to(ctranslate2.DataType.float32).to_device(ctranslate2.Device.cpu)
     row = np.asarray(logits).ravel()
     highest = row.max()
     return float(np.exp(row[token] - highest) / np.exp(row - highest).sum())
@@ -385,7 +394,7 @@ def load(
     weights: str,
     *,
     window: Window = "fit",
-    device: Literal["cpu", "cuda", "auto"] = "cpu",
+    device: Device = "cpu",
     workers: int = 0,
     language: str | None = "en",
     word_times: bool = False,
@@ -394,7 +403,8 @@ def load(
 ) -> Whisper:
     """A Whisper from `weights`: a name ("whisper-base", see models/fetch.py) or a CTranslate2 directory.
 
-    int8 on the CPU, float16 on CUDA. `workers` 0 means one per core, or two on CUDA (one copies while one computes).
+    int8 on the CPU, float16 on CUDA; "cuda-int8" keeps the weights there in half the memory. `workers` 0 means one
+    per core, or two on CUDA (one copies while one computes).
     `language` None or "auto" detects it once for each party of a call (models/tongue.py). `hint`: words that the
     decoder is told were said before; its tokens (150 at most) are part of the cost of every utterance.
     `random_tokens_per_s` is for weights made by benchmarks/make_weights.py alone: it makes the decoder say that many
@@ -414,11 +424,11 @@ def load(
         raise ConfigError(f"random_tokens_per_s is for random weights, and {path} holds none")
     if device == "auto":
         device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
-    compute = "int8" if device == "cpu" else "float16"
+    compute = COMPUTE[device]
     workers = workers or (len(os.sched_getaffinity(0)) if device == "cpu" else 2)
     try:
         model = ctranslate2.models.Whisper(
-            str(path), device=device, compute_type=compute, inter_threads=workers, intra_threads=1
+            str(path), device=device.removesuffix("-int8"), compute_type=compute, inter_threads=workers, intra_threads=1
         )
         tokenizer = tokenizers.Tokenizer.from_file(str(path / "tokenizer.json"))
     except Exception as error:  # tokenizers raises plain Exception

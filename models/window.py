@@ -13,7 +13,7 @@ import numpy as np
 from assist.audio import RATE_HZ, SAMPLES_PER_MS, Samples, Utterance
 from assist.conversation import Word
 
-BUCKETS_S: Final = (10, 15, 20, 30)
+BUCKETS_S: Final = (10, 12, 15, 20, 30)
 MARGIN_S: Final = 2
 LONGEST_S: Final = BUCKETS_S[-1] - MARGIN_S
 

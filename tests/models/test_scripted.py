@@ -17,7 +17,7 @@ from assist.audio import SAMPLES_PER_MS, Party, Utterance
 from assist.errors import ConfigError, RecogniserFailed
 from assist.transcribe import Recogniser
 from benchmarks.make_weights import make
-from models import scripted
+from models import scripted, whisper
 from models.scripted import Say, Script, Scripted
 from tests.contracts.recogniser import RecogniserContract, fits
 
@@ -149,6 +149,28 @@ def test_words_at_the_cost_of_listening(script: Path, tmp_path: Path) -> None:
     recogniser.close()
     with pytest.raises(RecogniserFailed, match="closed"):
         recogniser.transcribe(at(2_500, 6_000))
+
+
+def test_a_batch_fails_where_the_script_says_and_waits_once(tmp_path: Path) -> None:
+    recogniser = Scripted(Script(say=(), delay_ms=30, fail=frozenset({2}), together=4))
+    began = time.perf_counter()
+    said = recogniser.transcribe_many([at(0, 100)] * 4)
+    assert 0.03 <= time.perf_counter() - began < 0.12
+    assert [isinstance(one, RecogniserFailed) for one in said] == [False, True, False, False]
+    assert recogniser.calls == 4
+    assert recogniser.cost_ms(at(0, 100)) == 30
+
+
+def test_batches_are_those_of_what_works_beside_it(script: Path, tmp_path: Path) -> None:
+    beside = whisper.load(str(make("micro", tmp_path / "random-micro")), random_tokens_per_s=3.4)
+    recogniser = Scripted(Script(say=()), beside=beside)
+    recogniser.warm()
+    assert recogniser.together == beside.together > 1
+    for heard in (at(0, 3_000), at(0, 20_000)):
+        assert recogniser.bucket(heard) == beside.bucket(heard)
+        assert recogniser.cost_ms(heard) == beside.cost_ms(heard) > 0
+    beside.close()
+    assert all(isinstance(one, RecogniserFailed) for one in recogniser.transcribe_many([at(0, 100)] * 2))
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from faster_whisper.feature_extractor import FeatureExtractor
@@ -14,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assist.audio import RATE_HZ, Samples
+from assist.conversation import Transcript
 from assist.errors import ConfigError, ModelMissing, RecogniserFailed
 from assist.transcribe import Recogniser
 from benchmarks.make_weights import make
@@ -104,7 +106,7 @@ def test_a_window_is_the_smallest_that_leaves_two_seconds(seconds: float) -> Non
 
 
 @pytest.mark.parametrize(
-    ("seconds", "windows"), [(3, [1000, 3000]), (8, [1000, 3000]), (9, [1500, 3000]), (20, [3000])]
+    ("seconds", "windows"), [(3, [1000, 3000]), (8, [1000, 3000]), (10, [1200, 3000]), (11, [1500, 3000]), (20, [3000])]
 )
 def test_a_rejected_final_is_decoded_once_more_at_30_s(weights: Path, seconds: int, windows: list[int]) -> None:
     recogniser, encoded = watched(weights)
@@ -171,6 +173,128 @@ def test_a_long_utterance_is_heard_to_its_end(weights: Path) -> None:
     said = recogniser.transcribe(heard)
     fits(said, heard)
     assert said.words[-1].end_ms > heard.end_ms - 5_000
+
+
+# Batches
+
+
+class Small(Windows):
+    """The real model on a device whose memory takes `most` utterances at once; it notes how many it was given."""
+
+    def __init__(self, model: Any, most: int) -> None:
+        super().__init__(model)
+        self.most = most
+        self.given: list[int] = []
+
+    def encode(self, features: Any) -> Any:
+        self.given.append(features.shape[0])
+        if features.shape[0] > self.most:
+            raise RuntimeError("CUDA failed with error out of memory")
+        return super().encode(features)
+
+
+class Card(Windows):
+    """The real model, taken for one on a graphics card."""
+
+    device = "cuda"
+
+
+def same(one: Transcript | RecogniserFailed, other: Transcript) -> None:
+    """The same but for the last digits of probabilities: a batch adds in another order."""
+    assert isinstance(one, Transcript)
+    assert one.probability == pytest.approx(other.probability, rel=0.01)
+    assert [word.text for word in one.words] == [word.text for word in other.words]
+    plain = [msgspec.structs.replace(each, words=(), probability=None) for each in (one, other)]
+    assert plain[0] == plain[1]
+
+
+def narrow(weights: Path, most: int) -> tuple[Whisper, Small]:
+    loaded = whisper.load(str(weights), workers=1, random_tokens_per_s=3.4)
+    watch = Small(loaded._model, most)
+    loaded._model = watch
+    return loaded, watch
+
+
+def test_a_batch_too_large_for_the_memory_is_halved(weights: Path) -> None:
+    recogniser, watch = narrow(weights, 2)
+    heard = [utterance(babble(1_500, seed=n), id=f"u{n}") for n in range(4)]
+    said = recogniser.transcribe_many(heard)
+    assert watch.given == [4, 2, 2]
+    for one, transcript in zip(heard, said, strict=True):
+        same(transcript, recogniser.transcribe(one))
+
+
+def test_where_there_is_no_memory_at_all_each_fails_by_name(weights: Path) -> None:
+    recogniser, watch = narrow(weights, 0)
+    said = recogniser.transcribe_many([utterance(babble(1_000), id=f"u{n}") for n in range(3)])
+    for n, failed in enumerate(said):
+        assert isinstance(failed, RecogniserFailed)
+        assert f"u{n}: CUDA failed with error out of memory" in str(failed)
+    watch.most = 4
+    fits(recogniser.transcribe(heard := utterance(babble(1_000))), heard)
+
+
+def test_one_that_cannot_be_heard_takes_no_other_with_it(forced: Whisper) -> None:
+    heard = [utterance(babble(1_000, seed=n), id=f"u{n}") for n in range(3)]
+    heard[1] = replace(heard[1], samples=np.ones((16_000, 2), dtype=np.int16))  # two channels
+    said = forced.transcribe_many(heard)
+    assert isinstance(said[1], RecogniserFailed)
+    for n in (0, 2):
+        transcript = said[n]
+        assert isinstance(transcript, Transcript) and transcript.text
+
+
+def test_a_long_utterance_among_short_ones_is_heard_to_its_end(weights: Path) -> None:
+    recogniser, watch = narrow(weights, 4)
+    heard = [utterance(babble(1_000)), utterance(babble(31_000), id="long"), utterance(babble(2_000), id="u9")]
+    said = recogniser.transcribe_many(heard)
+    assert watch.given == [2, 2]  # two of 10 s, and the two halves of the long one
+    for one, transcript in zip(heard, said, strict=True):
+        same(transcript, recogniser.transcribe(one))
+
+
+def test_each_of_a_batch_has_its_own_language_and_cap(weights: Path) -> None:
+    recogniser = whisper.load(str(weights), workers=1, language="auto", random_tokens_per_s=3.4)
+    lengths = (1_000, 2_000, 6_000, 7_500)
+    heard = [replace(utterance(babble(ms, seed=ms), id=f"u{ms}"), call=f"c{ms}") for ms in lengths]
+    stretches = [stretch(one.samples)._replace(utterance=one, language=None) for one in heard]
+    decoded = recogniser._hear(stretches)
+    assert all(each.decoded.capped for each in decoded)
+    counts = [len(each.decoded.chances) for each in decoded]
+    assert counts == sorted(counts) and counts[0] <= 3 and 20 < counts[3] <= 26
+    alone = whisper.load(str(weights), workers=1, language="auto", random_tokens_per_s=3.4)
+    for one, each in zip(heard, decoded, strict=True):
+        assert each.language == alone.transcribe(one).language
+
+
+def test_costs_are_known_once_warm(weights: Path) -> None:
+    recogniser = whisper.load(str(weights), workers=1)
+    short, long = utterance(babble(1_000)), utterance(babble(27_000))
+    assert recogniser.cost_ms(short) == 0
+    recogniser.warm()
+    assert 0 < recogniser.cost_ms(short) < recogniser.cost_ms(long)
+    assert (recogniser.bucket(short), recogniser.bucket(long)) == (10, 30)
+
+
+def test_a_graphics_card_takes_more_at_once_and_waits_for_it(plain: Whisper) -> None:
+    card = Whisper(Card(plain._model), plain._tokenizer, plain._options, name="card", rough=True)
+    assert card.together > plain.together > 1
+    assert card.linger_ms > plain.linger_ms == 0
+
+
+def test_logits_are_fetched_from_the_card() -> None:
+    class View:
+        """Two logits in the memory of a card, where numpy cannot read them."""
+
+        device = "cuda"
+
+        def to(self, kind: Any) -> View:
+            return self
+
+        def to_device(self, device: Any) -> Any:
+            return np.log(np.array([[0.25, 0.75]], dtype=np.float32))
+
+    assert whisper._chance(View(), 1) == pytest.approx(0.75)
 
 
 # Tokens
@@ -341,6 +465,8 @@ def test_a_missing_device_is_named(weights: Path) -> None:
         pytest.skip("there is a CUDA device")
     with pytest.raises(ModelMissing, match="cuda"):
         whisper.load(str(weights), device="cuda")
+    with pytest.raises(ModelMissing, match="cuda-int8"):
+        whisper.load(str(weights), device="cuda-int8")
     assert whisper.load(str(weights), device="auto", workers=1).name.split()[3] == "int8"
 
 
