@@ -30,8 +30,7 @@ class Utterance:
 
     `start_ms`..`end_ms` are the bounds of `samples` on the call's clock; `speech_end_ms` is the end of the
     last voiced frame, from which latency is counted. `stage` says how firm the end is. `call`: whose party it is, for
-    recognisers that get used to a speaker; "" where nobody said. `draft`: what was understood of its beginning so far;
-    a recogniser may start from it.
+    recognisers that get used to a speaker; "" where nobody said.
     """
 
     id: str
@@ -42,7 +41,6 @@ class Utterance:
     samples: Samples
     stage: Literal["partial", "speculative", "final"] = "final"
     call: str = ""
-    draft: str = ""
 
     def floats(self) -> NDArray[np.float32]:
         """The samples as float32 in -1..1, shape (n,)."""

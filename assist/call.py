@@ -248,7 +248,7 @@ class Call:
 
     def _speculate(self, side: Side, utterance: Utterance) -> None:
         self._withdraw(side)
-        job = side.speculative = self._submit(utterance, side.heard_so_far)
+        job = side.speculative = self._submit(utterance)
 
         def show(_: object) -> None:
             if side.speculative is job and not job.done.cancelled() and not job.done.exception():
@@ -278,8 +278,8 @@ class Call:
         )
         return Heard(utterance, final, utterance.party not in self.opened.mixed)
 
-    def _submit(self, utterance: Utterance, draft: str = "") -> Job:
-        return self.parts.gate.submit(replace(utterance, call=self.opened.call, draft=draft))
+    def _submit(self, utterance: Utterance) -> Job:
+        return self.parts.gate.submit(replace(utterance, call=self.opened.call))
 
     def _withdraw(self, side: Side) -> None:
         job, shown = side.speculative, side.speculative_shown
@@ -302,7 +302,7 @@ class Call:
         else:
             if job:
                 job.cancel()
-            job = self._submit(ended.utterance, side.heard_so_far)
+            job = self._submit(ended.utterance)
         side.heard_so_far = ""
         self._backlog.put_nowait((ended.utterance, job))
         side.unsettled_ms += ended.utterance.end_ms - ended.utterance.start_ms

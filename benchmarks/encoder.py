@@ -5,7 +5,7 @@ milliseconds for one utterance, because others may share the machine. All ways o
 disturbs one disturbs its neighbours, and each figure is the median of its turns.
 
 encode      a window of so many seconds; mel: the spectrogram of so much sound
-batch       whole utterances of 3 s (in 10 s), 10 s (15 s) and 20 s (30 s), so many at once, each; trimmed: with 16,000
+batch       whole utterances of 3 s (in 10 s), 10 s (12 s) and 20 s (30 s), so many at once, each; trimmed: with 16,000
             text tokens left (models/trim.py)
 generate    14 tokens in a 10 s window, as they are decoded and with one thing left out
 draft       the same 14 where a text is there to start from: checked in one pass (`align`), and then nothing of it kept,

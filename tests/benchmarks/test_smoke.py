@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import capacity, hotpath, latency
+from benchmarks import capacity, encoder, hotpath, latency
 from benchmarks.calls import script_of
 from benchmarks.follow import Waits
 
@@ -23,6 +23,14 @@ def test_the_hot_path() -> None:
     paid = document["stages_ms"]
     assert paid["sentiment"]["p50"] > paid["encode"]["p50"] / 2, "no text of the call before is remembered"
     assert document["suggestions"] > 0, "what is timed is a mind that has something to say"
+
+
+def test_ways_to_make_whisper_cheaper(micro: Path) -> None:
+    groups = encoder.measure(str(micro), 1)
+    assert {"encode 10 s", "encode 12 s", "mel 3 s"} <= groups["encode"].keys()
+    assert {"generate", "draft, nothing kept", "draft, all good"} <= groups["generate"].keys()
+    assert groups["batch 3 s"].keys() == {f"{kind} 3 s x {n}" for kind in ("whole", "trimmed") for n in (1, 2, 4)}
+    assert groups["encode"]["encode 30 s"] > groups["encode"]["encode 10 s"] > 0
 
 
 def asked(weights: Path, call: Path, *, noise: bool = False) -> latency.Asked:
