@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
+import signal
 import time
 import urllib.error
 import urllib.request
@@ -19,9 +21,10 @@ import soundfile
 
 from assist import replay
 from assist.audio import encode_mulaw
-from assist.events import CallEnded, CallStarted, Entry, Flagged, Noticed, Suggested, Transcribed
+from assist.events import CallEnded, CallStarted, Entry, Faltered, Flagged, Noticed, Suggested, Transcribed
 from benchmarks import calls, door
 from benchmarks.calls import SHIPPED, Script
+from benchmarks.make_weights import make
 from tests.conftest import QUICK
 from tests.wire import SILENCE, answer, follow, hello, new_id, open_ingest, rest, say, status, until
 
@@ -191,6 +194,35 @@ async def test_a_recogniser_that_hangs_does_not_keep_the_server(tmp_path: Path, 
         replies, _ = await rest(socket)
     assert replies[-1]["ledger"]["agent"]["skipped_ms"]["recogniser_failed"] > 1_000
     assert replies[-1]["ledger"]["agent"]["gap_ms"] == 0
+
+
+async def test_a_recogniser_that_is_killed_again_and_again_costs_no_final(tmp_path: Path, script: Script) -> None:
+    effort = {"weights": str(make("micro", tmp_path / "random-micro")), "tokens_per_s": 3.4}
+    file = calls.for_scripted(script, tmp_path / "say.json", effort=effort)
+    recording = replay.read(SHIPPED)
+    with door.running(tmp_path / "data", {**QUICK, "ASSIST_RECOGNISER_SCRIPT": str(file)}) as server:
+        call, killed = new_id(), set()
+        playing = asyncio.create_task(replay.play(recording, server.ws, call=call, speed=6))
+        await until(lambda: any(c["call"] == call for c in server.get("/calls")["calls"]))
+        following = asyncio.create_task(follow(server.ws, call))
+        while not playing.done():
+            (pid,) = server.processes
+            os.kill(pid, signal.SIGSTOP)
+            await asyncio.sleep(0.4)  # until somebody waits for it
+            os.kill(pid, signal.SIGKILL)
+            killed.add(pid)
+            await asyncio.wait((playing,), timeout=3.5)  # time for the next one to start and hear them
+        entries, _, _ = await following
+        assert len(killed) >= 3
+        assert len(re.findall(r"died of SIGKILL; it was hearing [1-9]", server.log.read_text())) >= 2
+    ended = entries[-1].event
+    assert isinstance(ended, CallEnded) and ended.reason == "bye"
+    assert not any(isinstance(e.event, Faltered) for e in entries)
+    for party, ledger in ended.ledger.items():
+        assert ledger.gap_ms == 0 and "recogniser_failed" not in ledger.skipped_ms, party
+        said = {word for who, text in finals(entries) if who == party for word in text.split()}
+        spoken = {word for turn in script.turn if turn.party == party for word in turn.text.split()}
+        assert len(spoken - said) <= 0.05 * len(spoken), f"words of the {party} are missing"
 
 
 async def test_a_reset_ends_the_call_once_with_its_last_final(server: door.Door, script: Script) -> None:
