@@ -1,13 +1,15 @@
 """What a process of its own costs a recogniser: python -m benchmarks.apart [--weights weights/random-tiny]
 
 The same Whisper twice, in this process and apart (models/apart.py), hears the same sound in turns: 3 and 10 s, each
-with the median of either and of the differences. Then the way there and back alone, with a recogniser that does not
-listen (models/scripted.py). `added_ms` is the cost.
+with the median of either and of the differences (`added_ms`), and the processor time of an utterance in all processes,
+which neighbours on the machine disturb less. Then the way there and back alone, with a recogniser that does not listen
+(models/scripted.py).
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import tempfile
 import time
@@ -25,11 +27,27 @@ TOKENS_PER_S: Final = 3.4
 SECONDS: Final = (3, 10)
 
 
-def took_ms(recogniser: Any, utterance: Utterance) -> float:
-    """Wall-clock time of one transcription."""
-    began = time.perf_counter()
-    recogniser.transcribe(utterance)
-    return (time.perf_counter() - began) * 1000
+class Taken:
+    """What one recogniser's transcriptions took."""
+
+    def __init__(self, recogniser: Any) -> None:
+        self.recogniser = recogniser
+        self.wall_ms: list[float] = []
+        self.cpu_s = 0.0
+
+    def take(self, utterance: Utterance) -> None:
+        """One more."""
+        used_s, began = self._used_s(), time.perf_counter()
+        self.recogniser.transcribe(utterance)
+        self.wall_ms.append((time.perf_counter() - began) * 1000)
+        self.cpu_s += self._used_s() - used_s
+
+    def _used_s(self) -> float:
+        ticks = 0
+        for pid in getattr(self.recogniser, "pids", ()):
+            fields = Path(f"/proc/{pid}/stat").read_text("ascii").rsplit(")", 1)[1].split()
+            ticks += int(fields[11]) + int(fields[12])
+        return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
 
 
 def compared(name: str, here: Any, there: Any, times: int) -> list[dict[str, Any]]:
@@ -39,16 +57,16 @@ def compared(name: str, here: Any, there: Any, times: int) -> list[dict[str, Any
     for seconds in SECONDS:
         samples = noise[: seconds * RATE_HZ]
         utterance = Utterance("u1", "customer", 0, len(samples) // SAMPLES_PER_MS, 0, samples)
-        both: tuple[list[float], list[float]] = ([], [])
+        both = Taken(here), Taken(there)
         for number in range(times):
-            order = ((here, both[0]), (there, both[1]))
-            for recogniser, taken in order if number % 2 else reversed(order):
-                taken.append(took_ms(recogniser, utterance))
-        within, beyond = (statistics.median(taken) for taken in both)
-        added = statistics.median(b - a for a, b in zip(*both, strict=True))
+            for each in both if number % 2 else reversed(both):
+                each.take(utterance)
+        within, beyond = (statistics.median(each.wall_ms) for each in both)
+        added = statistics.median(b - a for a, b in zip(both[0].wall_ms, both[1].wall_ms, strict=True))
+        cpu = [round(each.cpu_s * 1000 / times, 2) for each in both]
         rows.append({
             "recogniser": name, "audio_s": seconds, "times": times, "here_ms": round(within, 3),
-            "apart_ms": round(beyond, 3), "added_ms": round(added, 3),
+            "apart_ms": round(beyond, 3), "added_ms": round(added, 3), "here_cpu_ms": cpu[0], "apart_cpu_ms": cpu[1],
         })  # fmt: skip
         print("  ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
     here.close()
