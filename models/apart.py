@@ -391,6 +391,7 @@ class Apart:
             with self._turn:
                 place.ready = place.ready or ready
             self._tell(place, "")
+            log.info("the recogniser's process %d listens", child.pid)
             failed = 0
             how, late, unanswered = child.listen()
             with self._turn:
