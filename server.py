@@ -61,19 +61,25 @@ DIALECTS: Dialects = {"plain": Plain, "twilio": Twilio}
 
 
 def recogniser(settings: Settings, notices: list[str]) -> Recogniser:
-    """The recogniser the settings ask for; `auto` takes Whisper where its weights are, else the embedded one."""
+    """The recogniser the settings ask for, in processes of its own, where it may hang or die.
+
+    `auto` takes Whisper where its weights are, else the embedded one.
+    """
+    from models import apart
+
     choice = settings.recogniser
     if choice.kind == "scripted":
         from models import scripted
 
         return scripted.load(choice.script)
     if choice.kind in ("auto", "whisper"):
-        from models import whisper
         from models.keywords import Hint, keywords
 
         try:
-            return whisper.load(
-                choice.weights,
+            return apart.load(
+                "models.whisper",
+                notices=notices,
+                weights=choice.weights,
                 window=choice.window,
                 device=choice.device,
                 workers=choice.workers,
@@ -89,9 +95,8 @@ def recogniser(settings: Settings, notices: list[str]) -> Recogniser:
                 f"`python -m models fetch {choice.weights}` brings better text."
             )
             log.warning("%s", error)
-    from models import pocketsphinx
-
-    return pocketsphinx.load(workers=choice.workers)
+    # It holds Python's lock while it decodes, and hears one at a time.
+    return apart.load("models.pocketsphinx", processes=choice.workers, notices=notices)
 
 
 def encoding(folder: Path, notices: list[str]) -> encoder.Encoder | None:

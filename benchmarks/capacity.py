@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -134,13 +135,14 @@ class Generator:
         self._process.stdin.write(json.dumps(order).encode() + b"\n")
 
 
-def cpu_s(pid: int) -> float:
-    """Processor time that a process has used; 0 where the system does not say."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text("ascii").rsplit(")", 1)[1].split()
-    except OSError:
-        return 0.0
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def cpu_s(server: door.Door) -> float:
+    """Processor time that a server and the processes of its recogniser have used; 0 where the system does not say."""
+    ticks = 0
+    for pid in (server.process.pid, *server.processes):
+        with contextlib.suppress(OSError):
+            fields = Path(f"/proc/{pid}/stat").read_text("ascii").rsplit(")", 1)[1].split()
+            ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def judged(waits: Waits, late_ms: float, refused: int, faltered: int) -> dict[str, Any]:
@@ -177,10 +179,10 @@ async def hold(
     """Measure the calls that are live for one step."""
     await asyncio.sleep(asked.settle_s)
     await generator.late_ms()
-    span_from, used = time.monotonic(), cpu_s(server.process.pid)
+    span_from, used = time.monotonic(), cpu_s(server)
     await asyncio.sleep(asked.hold_s)
     span = Span(span_from, time.monotonic())
-    used = (cpu_s(server.process.pid) - used) / asked.hold_s
+    used = (cpu_s(server) - used) / asked.hold_s
     late_ms = await generator.late_ms()
     await asyncio.sleep(GRACE_S)
     waits, faltered = Waits(), 0

@@ -43,6 +43,12 @@ class Door:
         with urllib.request.urlopen(self.url + path, timeout=30) as answer:
             return json.loads(answer.read())
 
+    @property
+    def processes(self) -> list[int]:
+        """Those that it has started, where the system says so."""
+        started = Path(f"/proc/{self.process.pid}/task").glob("*/children")
+        return [int(pid) for each in started for pid in each.read_text("ascii").split()]
+
     def stop(self, number: int = signal.SIGTERM, timeout_s: float = 60.0) -> int:
         """Signal it and wait. The exit status; negative where a signal ended it."""
         if self.process.poll() is None:

@@ -123,7 +123,7 @@ def at_16k(samples: NDArray[np.float32], rate_hz: int) -> Samples:
 
 
 class Ears:
-    """A recogniser as a callable. Close it when done: some have processes of their own."""
+    """A recogniser as a callable. Close it when done."""
 
     def __init__(self, recogniser: Any) -> None:
         self._recogniser = recogniser
@@ -166,7 +166,7 @@ def recogniser(kind: str, weights: Path | str | None) -> Ears:
 def _pocketsphinx(weights: Path | str | None) -> Any:
     from models import pocketsphinx
 
-    return pocketsphinx.load(None if weights is None else Path(weights), workers=1)
+    return pocketsphinx.load(pocketsphinx.LANGUAGE if weights is None else Path(weights))
 
 
 def _whisper(weights: Path | str | None) -> Any:

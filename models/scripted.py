@@ -36,7 +36,7 @@ from assist.conversation import Transcript, Word
 from assist.errors import ConfigError, RecogniserFailed
 
 if TYPE_CHECKING:
-    from models.whisper import Whisper
+    from models.apart import Apart
 
 
 class Say(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -86,7 +86,7 @@ class Scripted:
 
     rough = False
 
-    def __init__(self, script: Script, name: str = "scripted", beside: Whisper | None = None) -> None:
+    def __init__(self, script: Script, name: str = "scripted", beside: Apart | None = None) -> None:
         self.name = f"{name} at the cost of {beside.name}" if beside else name
         self.workers = beside.workers if beside else script.workers
         self.together = beside.together if beside else script.together
@@ -184,7 +184,8 @@ def load(path: str | Path) -> Scripted:
         raise ConfigError(f"the script {path} cannot be used: {error}") from error
     beside = None
     if effort := script.effort:
-        from models import whisper
+        from models import apart
 
-        beside = whisper.load(effort.weights, random_tokens_per_s=effort.tokens_per_s or None)
+        made_up = effort.tokens_per_s or None
+        beside = apart.load("models.whisper", weights=effort.weights, random_tokens_per_s=made_up)
     return Scripted(script, f"scripted {path.name}", beside)

@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
+import signal
 import time
 import urllib.error
 import urllib.request
@@ -19,9 +21,10 @@ import soundfile
 
 from assist import replay
 from assist.audio import encode_mulaw
-from assist.events import CallEnded, CallStarted, Entry, Flagged, Noticed, Suggested, Transcribed
+from assist.events import CallEnded, CallStarted, Entry, Faltered, Flagged, Noticed, Suggested, Transcribed
 from benchmarks import calls, door
 from benchmarks.calls import SHIPPED, Script
+from benchmarks.make_weights import make
 from tests.conftest import QUICK
 from tests.wire import SILENCE, answer, follow, hello, new_id, open_ingest, rest, say, status, until
 
@@ -191,6 +194,41 @@ async def test_a_recogniser_that_hangs_does_not_keep_the_server(tmp_path: Path, 
         replies, _ = await rest(socket)
     assert replies[-1]["ledger"]["agent"]["skipped_ms"]["recogniser_failed"] > 1_000
     assert replies[-1]["ledger"]["agent"]["gap_ms"] == 0
+
+
+@pytest.mark.timeout(300)
+async def test_a_recogniser_that_is_killed_again_and_again_costs_no_final(tmp_path: Path, script: Script) -> None:
+    effort = {"weights": str(make("micro", tmp_path / "random-micro")), "tokens_per_s": 3.4}
+    file = calls.for_scripted(script, tmp_path / "say.json", effort=effort)
+    recording = replay.read(SHIPPED)
+    # A quicker start: what is heard does not depend on what is made of it.
+    settings = {**QUICK, "ASSIST_RECOGNISER_SCRIPT": str(file), "ASSIST_MIND_ANALYSERS": "[]"}
+    with door.running(tmp_path / "data", settings) as server:
+        call, killed = new_id(), set()
+        playing = asyncio.create_task(replay.play(recording, server.ws, call=call, speed=4))
+        await until(lambda: any(c["call"] == call for c in server.get("/calls")["calls"]))
+        following = asyncio.create_task(follow(server.ws, call))
+        while not playing.done():
+            pid = next(iter(server.processes), 0)
+            if f"process {pid} listens" not in server.log.read_text():
+                await asyncio.sleep(0.1)
+                continue
+            os.kill(pid, signal.SIGSTOP)
+            await asyncio.sleep(0.4)  # until somebody waits for it
+            os.kill(pid, signal.SIGKILL)
+            killed.add(pid)
+            await asyncio.wait((playing,), timeout=2.0)
+        entries, _, _ = await following
+        assert len(killed) > 1
+        assert re.search(r"died of SIGKILL; it was hearing [1-9]", server.log.read_text())
+    ended = entries[-1].event
+    assert isinstance(ended, CallEnded) and ended.reason == "bye"
+    assert not any(isinstance(e.event, Faltered) for e in entries)
+    for party, ledger in ended.ledger.items():
+        assert ledger.gap_ms == 0 and "recogniser_failed" not in ledger.skipped_ms, party
+        said = {word for who, text in finals(entries) if who == party for word in text.split()}
+        spoken = {word for turn in script.turn if turn.party == party for word in turn.text.split()}
+        assert len(spoken - said) <= 0.05 * len(spoken), f"words of the {party} are missing"
 
 
 async def test_a_reset_ends_the_call_once_with_its_last_final(server: door.Door, script: Script) -> None:

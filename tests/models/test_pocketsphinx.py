@@ -1,10 +1,14 @@
-"""The embedded recogniser keeps its contract, understands the call and outlives its processes. It knows no server."""
+"""The embedded recogniser keeps its contract and understands the call, in processes of its own. It knows no server."""
 
 from __future__ import annotations
 
+import os
 import re
+import signal
+import time
 import tomllib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jiwer
@@ -17,21 +21,22 @@ from assist.audio import Samples, Utterance
 from assist.errors import ModelMissing, RecogniserFailed
 from assist.transcribe import Recogniser
 from benchmarks.wer import doubled
-from models import narrowband, pocketsphinx
+from models import apart, narrowband, pocketsphinx
+from models.apart import Apart
 from tests.contracts.recogniser import RecogniserContract, utterance
 
 CALL = Path(__file__).parents[2] / "benchmarks" / "calls" / "camera_call"
 
 
 @pytest.fixture(scope="module")
-def recogniser() -> Iterator[pocketsphinx.PocketSphinx]:
-    loaded = pocketsphinx.load(workers=2)
+def recogniser() -> Iterator[Apart]:
+    loaded = apart.load("models.pocketsphinx", processes=2)
     yield loaded
     loaded.close()
 
 
 class TestPocketSphinx(RecogniserContract):
-    """The contract, on the weights that are shipped."""
+    """The contract, on the weights that are shipped and in processes of its own, as a server has it."""
 
 
 def turns() -> list[tuple[str, Utterance]]:
@@ -66,37 +71,22 @@ def test_word_times_lie_where_the_words_are(recogniser: Recogniser) -> None:
     assert said.words[-1].end_ms > heard.end_ms - 600
 
 
-def test_a_dead_process_is_replaced() -> None:
-    recogniser = pocketsphinx.load(workers=1)
-    try:
-        recogniser.warm()
-        (worker,) = recogniser._all
-        worker._process.kill()
-        heard = utterance(np.zeros(16_000, dtype=np.int16))
-        with pytest.raises(RecogniserFailed):
-            recogniser.transcribe(heard)
-        assert recogniser.transcribe(heard).text == ""
-    finally:
-        recogniser.close()
+def test_a_killed_process_costs_no_words(recogniser: Apart) -> None:
+    _, heard = next(turn for turn in turns() if "black screen" in turn[0])
+    with ThreadPoolExecutor(1) as pool:
+        said = pool.submit(recogniser.transcribe, heard)
+        time.sleep(0.1)
+        for pid in recogniser.pids:
+            os.kill(pid, signal.SIGKILL)
+        assert "black screen" in said.result().text
 
 
-def test_a_slow_process_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pocketsphinx, "LIMIT_S", 0.0)
-    monkeypatch.setattr(pocketsphinx, "LIMIT_PER_S", 0.001)
-    recogniser = pocketsphinx.load(workers=1)
-    try:
-        with pytest.raises(RecogniserFailed):
-            recogniser.transcribe(utterance(np.zeros(160_000, dtype=np.int16)))
-    finally:
-        recogniser.close()
-
-
-def test_closing_ends_the_processes() -> None:
-    recogniser = pocketsphinx.load(workers=2)
-    recogniser.close()
-    recogniser.close()
-    with pytest.raises(RecogniserFailed):
-        recogniser.transcribe(utterance(np.zeros(1_600, dtype=np.int16)))
+def test_closed_it_hears_nothing() -> None:
+    closed = pocketsphinx.load()
+    closed.warm()
+    closed.close()
+    with pytest.raises(RecogniserFailed, match="closed"):
+        closed.transcribe(utterance(np.zeros(1_600, dtype=np.int16)))
 
 
 def test_missing_weights_say_how_to_build_them(tmp_path: Path) -> None:
