@@ -37,6 +37,7 @@ from assist.errors import ConfigError, RecogniserFailed
 
 if TYPE_CHECKING:
     from models.apart import Apart
+    from models.whisper import Whisper
 
 
 class Say(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -86,7 +87,7 @@ class Scripted:
 
     rough = False
 
-    def __init__(self, script: Script, name: str = "scripted", beside: Apart | None = None) -> None:
+    def __init__(self, script: Script, name: str = "scripted", beside: Apart | Whisper | None = None) -> None:
         self.name = f"{name} at the cost of {beside.name}" if beside else name
         self.workers = beside.workers if beside else script.workers
         self.together = beside.together if beside else script.together

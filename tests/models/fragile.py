@@ -52,7 +52,7 @@ class Fragile(OneByOne):
         elif fate == CHATTER:
             print("a library says hello", flush=True)
             os.write(1, b"and so does its native half\n")
-        given = utterance.call or "nobody", utterance.speech_end_ms, len(utterance.draft), utterance.samples.sum()
+        given = utterance.call or "nobody", utterance.speech_end_ms, utterance.samples.sum()
         return Transcript(
             utterance.id,
             utterance.party,

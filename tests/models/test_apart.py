@@ -96,8 +96,8 @@ def test_whisper_says_the_same_apart(tmp_path: Path) -> None:
 
 def test_all_of_an_utterance_arrives() -> None:
     with loaded() as recogniser:
-        heard = replace(fated(FINE), speech_end_ms=4_321, draft="so far")
-        assert recogniser.transcribe(heard).text == f"c 4321 6 {7_999 + FINE}"
+        heard = replace(fated(FINE), speech_end_ms=4_321)
+        assert recogniser.transcribe(heard).text == f"c 4321 {7_999 + FINE}"
 
 
 @pytest.mark.parametrize(("fate", "why"), [(RAISE, "ValueError: what a surprise"), (REFUSE, "not this one")])
