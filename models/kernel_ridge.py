@@ -58,7 +58,7 @@ def fit(
         weighted = features * importance[:, None]
         unit = np.eye(features.shape[1], dtype=np.float32)
         inverse = np.linalg.inv(weighted.T @ features + penalty * unit).astype(np.float32)
-        primal = inverse @ (weighted.T @ targets)
+        primal: Rows = inverse @ (weighted.T @ targets)
         fitted = features @ primal
         share = ((weighted @ inverse) * features).sum(axis=1)
         model = KernelRidge(anchors, to_features @ primal, width)
