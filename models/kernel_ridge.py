@@ -55,7 +55,7 @@ def fit(
         model = KernelRidge(vectors, coefficients, width)
     else:
         anchors, to_features, features = _features(vectors, width)
-        weighted = features * importance[:, None]
+        weighted: Rows = features * importance[:, None]
         unit = np.eye(features.shape[1], dtype=np.float32)
         inverse = np.linalg.inv(weighted.T @ features + penalty * unit).astype(np.float32)
         primal: Rows = inverse @ (weighted.T @ targets)
