@@ -43,7 +43,8 @@ def fit(
     Row i weighs `importance[i]` > 0 and stands for `copies[i]` >= 1 equal ones, whose targets it averages; one of
     them is left out at a time. With K the kernel's matrix, W the weights and h the diagonal of the hat matrix
     K (K + penalty W^-1)^-1, that value is y - (y - f) / (1 - h / copies) (Rasmussen and Williams, Gaussian Processes,
-    2006, 5.4.2). Above MOST_EXACT rows the kernel is approximated by ANCHORS of them (Nyström), always the same.
+    2006, 5.4.2). Above MOST_EXACT rows the kernel is approximated by ANCHORS of them (Nyström), always the same;
+    without a width nothing is: the rows are their own features.
     """
     if len(vectors) <= MOST_EXACT:
         ridge: Rows = (penalty / importance).astype(np.float32)
@@ -53,18 +54,27 @@ def fit(
         share = 1 - ridge * np.diag(inverse)
         model = KernelRidge(vectors, coefficients, width)
     else:
-        anchors = vectors[np.sort(np.random.default_rng(0).choice(len(vectors), ANCHORS, replace=False))]
-        unit = np.eye(ANCHORS, dtype=np.float32)
-        to_features = np.linalg.inv(np.linalg.cholesky(_kernel(anchors, anchors, width) + _JITTER * unit)).T
-        features = _kernel(vectors, anchors, width) @ to_features
-        weighted = features * importance[:, None]
+        anchors, to_features, features = _features(vectors, width)
+        weighted: Rows = features * importance[:, None]
+        unit = np.eye(features.shape[1], dtype=np.float32)
         inverse = np.linalg.inv(weighted.T @ features + penalty * unit).astype(np.float32)
-        primal = inverse @ (weighted.T @ targets)
+        primal: Rows = inverse @ (weighted.T @ targets)
         fitted = features @ primal
         share = ((weighted @ inverse) * features).sum(axis=1)
         model = KernelRidge(anchors, to_features @ primal, width)
     left = np.maximum(1 - share / copies, _LEAST_LEFT)
     return model, targets - (targets - fitted) / left[:, None]
+
+
+def _features(vectors: Rows, width: float) -> tuple[Rows, Rows, Rows]:
+    """Anchors, what makes features of the kernel with them, and the features of `vectors`."""
+    if not width:
+        unit = np.eye(vectors.shape[1], dtype=np.float32)
+        return unit, unit, vectors
+    anchors = vectors[np.sort(np.random.default_rng(0).choice(len(vectors), ANCHORS, replace=False))]
+    jitter = _JITTER * np.eye(ANCHORS, dtype=np.float32)
+    to_features: Rows = np.linalg.inv(np.linalg.cholesky(_kernel(anchors, anchors, width) + jitter)).T
+    return anchors, to_features, _kernel(vectors, anchors, width) @ to_features
 
 
 def _kernel(a: Rows, b: Rows, width: float) -> Rows:

@@ -32,6 +32,7 @@ TURNS: Final = 10
 STAYS: Final = 2 / 3
 CHANGE: Final = 0.02  # how likely a turn opens another subject
 LEAST_NONE: Final = 0.02  # no single turn is surer than this
+LEAST_CHANCE: Final = 0.001  # the same where nothing is out of scope, and no small talk can sound like a topic
 MIN_WORDS: Final = 2
 PIECE_WORDS: Final = 16  # a turn up to here is read once, as a whole
 MAX_PIECES: Final = 3
@@ -50,7 +51,7 @@ class TopicAnalyser:
     customer may have changed the subject), then a_j <- a_j (1 + r_j) + a_0 r_j, and all are scaled to sum to 1.
     So one turn alone is judged by itself, agreeing turns add up, small talk leaves a topic nearly as it was and
     a new subject replaces it within a turn or two. Where topics were learnt without `others` a call is about one
-    of them throughout: CHANGE is 0.
+    of them throughout: CHANGE is 0, and the chances of its turns are multiplied.
 
     `live`, a topic is named from THRESHOLD on where "none" has at most half. It then keeps its name down to half of
     that, and until another is half as likely again: a turn that touches three subjects does not undo the call's.
@@ -126,7 +127,8 @@ class TopicAnalyser:
         share = self._learnt.probabilities(read(self._encode, [text, *parts] if len(parts) > 1 else [text]))
         about = share.sum(axis=1)
         telling = share[0 if about[0] >= about.max() / 2 else int(about.argmax())]
-        odds: Floats = telling / max(1.0 - float(telling.sum()), LEAST_NONE)
+        least = LEAST_NONE if self._learnt.rejects else LEAST_CHANCE
+        odds: Floats = telling / max(1.0 - float(telling.sum()), least)
         return odds
 
     def _quote(self, text: str, topic: int) -> str:

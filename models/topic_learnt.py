@@ -77,7 +77,8 @@ def read(encode: Encode, texts: Sequence[str]) -> Rows:
 
     Where the encoder has two readings, what a text is about and what its speaker wants (`intents`), both stand side by
     side and a cosine is the mean of the two; on topics the encoder was not tuned on neither alone is as good
-    (models/LOG.md). Words and neighbouring pairs are hashed to slots with a sign (Weinberger et al., ICML 2009).
+    (models/LOG.md). Words, neighbouring pairs and the words' stretches of three letters, which survive misspelling and
+    mishearing, are hashed to slots with a sign (Weinberger et al., ICML 2009).
     """
     about = encode(texts)
     intents: Encode | None = getattr(encode, "intents", None)
@@ -91,7 +92,9 @@ def read(encode: Encode, texts: Sequence[str]) -> Rows:
 
 def _slots(text: str) -> Iterator[tuple[int, int]]:
     words = re.findall(r"[a-z0-9']+", text[:MAX_CHARACTERS].lower())
-    for gram in {*words, *(f"{left} {right}" for left, right in pairwise(words))}:
+    pairs = (f"{left} {right}" for left, right in pairwise(words))
+    threes = ("#" + f"<{word}>"[begin : begin + 3] for word in words for begin in range(len(word)))
+    for gram in {*words, *pairs, *threes}:
         hashed = zlib.crc32(gram.encode())
         yield hashed % SLOTS, 1 if hashed & 0x80000000 else -1
 

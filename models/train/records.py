@@ -27,6 +27,7 @@ from typing import Final, NamedTuple
 ROOT: Final = Path(__file__).resolve().parents[2]
 PHRASES: Final = Path(__file__).resolve().parent / "data" / "service_phrases.toml"
 PATTERNS: Final = PHRASES.with_name("service_patterns.toml")
+MESSAGES: Final = PHRASES.with_name("service_messages.toml")
 LOG: Final = ROOT / "models" / "LOG.md"
 Labelled = list[tuple[str, str]]
 
@@ -65,12 +66,17 @@ def service_phrases() -> Labelled:
 
 def service_patterns(each: int, seed: int) -> Labelled:
     """Every pattern filled in `each` times (one without slots is repeated), the same for the same seed."""
-    return _filled(tomllib.loads(PATTERNS.read_text("utf-8"))["patterns"], each, seed)
+    return _filled(PATTERNS, "patterns", each, seed)
+
+
+def service_messages(each: int, seed: int) -> Labelled:
+    """The same of what customers type."""
+    return _filled(MESSAGES, "patterns", each, seed)
 
 
 def service_irony(each: int, seed: int) -> list[str]:
-    """The patterns whose words and meaning part, filled in as `service_patterns` does."""
-    return [text for text, _ in _filled(tomllib.loads(PATTERNS.read_text("utf-8"))["irony"], each, seed)]
+    """What is said and typed of which words and meaning part, filled in as `service_patterns` does."""
+    return [text for file in (PATTERNS, MESSAGES) for text, _ in _filled(file, "irony", each, seed)]
 
 
 def service_turns(count: int, seed: int) -> Labelled:
@@ -100,8 +106,9 @@ def service_turns(count: int, seed: int) -> Labelled:
     return turns
 
 
-def _filled(patterns: dict[str, list[str]], each: int, seed: int) -> Labelled:
-    slots = tomllib.loads(PATTERNS.read_text("utf-8"))["slots"]
+def _filled(file: Path, group: str, each: int, seed: int) -> Labelled:
+    written = tomllib.loads(file.read_text("utf-8"))
+    slots, patterns = written["slots"], written[group]
     rng = random.Random(seed)
     return [
         (pattern.format_map({slot: rng.choice(words) for slot, words in slots.items()}), label)
@@ -213,7 +220,7 @@ def vader(cache: Path | None = None, part: str = "train") -> list[tuple[str, str
     folder = cache or Path(tempfile.gettempdir()) / "assist-vader"
     file = folder / "vaderSentiment-0.5.zip"
     if not file.exists():
-        fetch = ["download", "--no-deps", "--no-build-isolation", "--no-binary", ":all:", "vaderSentiment==0.5"]
+        fetch = ["download", "--no-deps", "--no-binary", ":all:", "vaderSentiment==0.5"]
         got = subprocess.run(
             [sys.executable, "-m", "pip", *fetch, "--dest", str(folder)], capture_output=True, text=True, check=False
         )

@@ -35,6 +35,7 @@ RATED: Final = {"tweets": (2.0, 4_000), "products": (2.0, 4_000), "films": (2.0,
 OWN_WEIGHT: Final = 4.0
 PATTERN_WEIGHT: Final = 1.0
 PATTERN_EACH: Final = 4
+MESSAGE_WEIGHT: Final = 2.0
 TURN_WEIGHT: Final = 2.0
 TURNS: Final = 9_000
 IRONY_WEIGHT: Final = 6.0
@@ -204,6 +205,7 @@ def train(encode: encoder.Encoder, data: Path) -> None:
             rows(encode, sure(records.service_turns(TURNS, SEED)), TURN_WEIGHT),
             rows(encode, irony, IRONY_WEIGHT),
             rows(encode, sure(some(clinc, CLINC_ROWS)), 1.0),
+            rows(encode, sure(records.service_messages(PATTERN_EACH, SEED)), MESSAGE_WEIGHT),
         ]
     )
     model = fit(ready)

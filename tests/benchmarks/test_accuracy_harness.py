@@ -17,6 +17,7 @@ from benchmarks.accuracy import calibration
 from benchmarks.accuracy.__main__ import arguments, document, run, shown
 from benchmarks.accuracy.figures import Figure
 from benchmarks.accuracy.keys import TARGETS, TASKS, less_is_better, owed, task_of
+from benchmarks.accuracy.topic import most_from_first
 from benchmarks.report import ROOT
 
 
@@ -110,3 +111,9 @@ def test_a_plot_is_plain_and_readable_in_light_and_dark(tmp_path: Path) -> None:
     assert "<script" not in text and "href" not in text and "url(" not in text
     odd = calibration.svg('<a & "b">', probability, probability < 0.5)
     assert ET.fromstring(odd).get("aria-label", "").startswith('<a & "b">')
+
+
+def test_no_judge_of_a_first_turn_can_tell_equal_greetings_apart() -> None:
+    calls = [(["hi", "a flight"], "airline"), (["hi", "a seat"], "airline"), (["hi", "a pizza"], "fastfood")]
+    assert most_from_first(calls) == pytest.approx(2 / 3)
+    assert most_from_first([*calls, (["one pizza"], "fastfood")]) == pytest.approx(3 / 4)

@@ -68,3 +68,13 @@ def test_equal_rows_by_the_hundred_do_not_break_it(monkeypatch: pytest.MonkeyPat
     model, held_out = fit(vectors, targets, ones(200), ones(200))
     assert (model(vectors).argmax(axis=1) == targets.argmax(axis=1)).all()
     assert np.isfinite(held_out).all()
+
+
+def test_many_rows_without_a_width_are_fitted_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors, targets = rows(3, 300)
+    weights = np.random.default_rng(3).uniform(0.5, 3.0, 300).astype(np.float32)
+    exact, left = fit(vectors, targets, weights, ones(300), width=0, penalty=1.0)
+    monkeypatch.setattr(kernel_ridge, "MOST_EXACT", 299)
+    model, held_out = fit(vectors, targets, weights, ones(300), width=0, penalty=1.0)
+    assert model(vectors) == pytest.approx(exact(vectors), abs=1e-3)
+    assert held_out == pytest.approx(left, abs=1e-3)

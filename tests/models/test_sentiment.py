@@ -16,6 +16,8 @@ from assist.audio import Party, Utterance
 from assist.conversation import Conversation, Evidence, Finding, Heard, Transcript, Turn
 from assist.errors import ModelMissing
 from models import encoder, sentiment
+from models.train import records
+from models.train import sentiment as training
 
 
 @pytest.fixture(scope="module")
@@ -218,3 +220,9 @@ def test_wrong_files_are_named_with_the_way_out(tmp_path: Path, harm: str) -> No
         np.savez(file, **parts, temperature=1.0, reads="")  # type: ignore[arg-type]
     with pytest.raises(ModelMissing, match="git checkout"):
         sentiment.load(encoder.load(), file)
+
+
+def test_nothing_judged_is_trained_on() -> None:
+    said = [*records.service_phrases(), *records.service_patterns(20, 1), *records.service_messages(20, 1)]
+    taught = {training.spoken(text) for text in [*(text for text, _ in said), *records.service_irony(20, 1)]}
+    assert not [text for text, _ in records.service_judged() if training.spoken(text) in taught]

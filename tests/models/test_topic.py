@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from assist.audio import Party, Utterance
 from assist.conversation import Conversation, Finding, Heard, Transcript, Turn
 from models import encoder, topic
-from models.topic_learnt import read
+from models.topic_learnt import SLOTS, read
 
 
 @dataclass(frozen=True)
@@ -179,6 +179,20 @@ def test_without_others_everything_is_about_some_topic(encode: encoder.Encoder) 
         assert found.label in PHRASES
         assert sum(found.detail.values()) == pytest.approx(1, abs=0.03)
     assert judge("please cancel it").label == "cancellation"
+
+
+def test_without_others_the_chances_of_turns_multiply(encode: encoder.Encoder) -> None:
+    judge = topic.judge(encode, PHRASES, others=())
+    turns = ["hello sir", "my phone"]  # both are unsure, each in its way
+    once, again, both = (judge(said).detail for said in (*turns, turns))
+    product = {name: float(once[name]) * float(again[name]) for name in PHRASES}
+    for name in PHRASES:
+        assert both[name] == pytest.approx(product[name] / sum(product.values()), abs=0.05)
+
+
+def test_a_misspelt_word_shares_its_parts(encode: encoder.Encoder) -> None:
+    right, misspelt, other = read(encode, ["cancellation", "cancelation", "delivery"])[:, -SLOTS:]
+    assert right @ misspelt > len("cancel") > abs(right @ other)
 
 
 def test_others_of_ones_own_are_none(encode: encoder.Encoder) -> None:
