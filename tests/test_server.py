@@ -210,7 +210,7 @@ async def test_a_recogniser_that_is_killed_again_and_again_costs_no_final(tmp_pa
         following = asyncio.create_task(follow(server.ws, call))
         while not playing.done():
             pid = next(iter(server.processes), 0)
-            if f"process {pid} listens" not in server.log.read_text():
+            if pid in killed or f"process {pid} listens" not in server.log.read_text():
                 await asyncio.sleep(0.1)
                 continue
             # Time to hear anew what died before: two deaths are its own fault.
