@@ -140,9 +140,9 @@ def learn(whole: View, noisy: Sequence[Example], poorer: Sequence[View], name: s
     # Even odds: how often callers say what no article answers differs from house to house.
     worth = np.where(answered, 0.5 / answered.mean(), 0.5 / (1 - answered.mean()))
     gate = logistic(rows, answered, worth)
-    logits = rows @ gate
     pairs, right, weight = [], [], []
-    for example, logit, each in zip(every, logits, worth, strict=True):
+    # What a score means is said for a knowledge base like ours, whose ways of asking are written down.
+    for example, logit, each in zip(whole.examples, rows @ gate, worth, strict=False):
         scores = example.found.likeness @ ordered
         shares = scores - scores.max()
         shares -= np.log(np.exp(shares).sum())
