@@ -1,0 +1,221 @@
+"""Plays calls into any of the compared servers at absolute deadlines and writes down when each final came.
+
+Every server gets the same calls: call n begins at the same place of the recording and at the same moment of the play,
+whoever listens. It judges nothing (judge.py) and knows no server's protocol (kinds.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, WebSocketException
+
+from assist import replay
+from assist.audio import FRAME_MS, Leg, encode_mulaw
+from assist.conversation import Transcript
+from benchmarks.calls import Script, script_of
+from benchmarks.follow import Received, Span, follow, looped
+from benchmarks.pace import Sent, Tape, due_s, send, tape
+from benchmarks.peers.judge import WAIT_MS, Heard, Text, answer, heard
+from benchmarks.peers.kinds import Dialect, Kind, Voice
+from benchmarks.report import percentile
+
+SEED: Final = 1
+STAGGER_S: Final = 2.0
+SETTLE_S: Final = 4.0
+"""From the first call's start until all are up and warm; speech that ends before does not count."""
+READY_S: Final = 60.0
+
+
+@dataclass(frozen=True)
+class Call:
+    """What is played: `both` for one connection per call, `alone` (party → frames of 16 kHz PCM) for two."""
+
+    both: Tape
+    alone: dict[str, list[bytes]]
+    script: Script
+
+    @property
+    def frames(self) -> int:
+        return len(self.both.frames)
+
+
+def call_of(recording: Path) -> Call:
+    """The recording with its script. Everyone hears the telephone's mu-law. Raises ValueError without a script."""
+    script = script_of(recording)
+    if script is None:
+        raise ValueError(f"{recording} has no script: nobody knows where its turns end")
+    read = replay.read(recording)
+    both = tape(read)
+    alone = {}
+    for party, samples in (("agent", read.agent), ("customer", read.customer)):
+        frames = [pcm for pcm, _ in Leg("mulaw", read.rate_hz).push(encode_mulaw(samples))]
+        alone[party] = frames + [bytes(640)] * (len(both.frames) - len(frames))
+    return Call(both, alone, script)
+
+
+@dataclass
+class Line:
+    """One call of a play as its client sees it. `began`: time.monotonic() from which its deadlines count."""
+
+    first: int
+    began: float = 0.0
+    texts: list[Text] = field(default_factory=list)
+    received: list[Received] = field(default_factory=list)
+    lateness_ms: list[float] = field(default_factory=list)
+    refused: str = ""
+
+    def finals(self) -> list[Text]:
+        """All finals so far."""
+        said = [(r, t) for r in self.received if isinstance(t := r.said("final"), Transcript)]
+        return [*self.texts, *(Text(t.party, t.start_ms, t.end_ms, r.at_s) for r, t in said)]
+
+
+async def ours(url: str, call: Call, line: Line, name: str, stop: asyncio.Event) -> None:
+    """One call to this server, until `stop`."""
+    following: list[asyncio.Task[None]] = []
+
+    def opened(sent: Sent) -> None:
+        line.began, line.lateness_ms = sent.began, sent.lateness_ms
+        following.append(asyncio.create_task(follow(url, name, line.received)))
+
+    sent = await send(url, call.both, name, first=line.first, opened=opened, stop=stop)
+    if not stop.is_set():
+        line.refused = json.dumps(sent.farewell) or "it hung up"
+    for task in following:
+        task.cancel()
+
+
+async def theirs(url: str, dialect: Dialect, call: Call, line: Line, name: str, stop: asyncio.Event) -> None:
+    """One call to a peer, a connection for each party, until `stop`."""
+    ready: dict[str, asyncio.Event] = {party: asyncio.Event() for party in call.alone}
+    start = asyncio.Event()
+
+    async def listen(socket: ClientConnection, voice: Voice) -> None:
+        async for raw in socket:
+            now, message = time.monotonic(), json.loads(raw)
+            if dialect.is_refusal(message):
+                raise ConnectionRefusedError(str(raw)[:200])
+            if dialect.is_ready(message):
+                ready[voice.party].set()
+            line.texts += [Text(voice.party, start, end, now) for start, end in dialect.read(message, voice)]
+
+    async def speak(socket: ClientConnection, voice: Voice) -> None:
+        if hello := dialect.hello(f"{name}-{voice.party}"):
+            await socket.send(hello)
+        await start.wait()
+        voice.began_wall = time.time() - (time.monotonic() - line.began)
+        frames, sent = call.alone[voice.party], 0
+        while not stop.is_set():
+            due = line.began + (sent + dialect.frames) * FRAME_MS / 1000
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            line.lateness_ms.append((time.monotonic() - due) * 1000)
+            numbers = range(line.first + sent, line.first + sent + dialect.frames)
+            await socket.send(dialect.pack(b"".join(frames[n % call.frames] for n in numbers)))
+            sent += dialect.frames
+
+    async def one(party: str) -> None:
+        voice = Voice(party)
+        async with connect(f"{url}{dialect.path}", compression=None, max_size=2**24, ping_interval=None,
+                           close_timeout=1) as socket:  # fmt: skip
+            listening = asyncio.create_task(listen(socket, voice))
+            speaking = asyncio.create_task(speak(socket, voice))
+            stopping = asyncio.create_task(stop.wait())
+            done, rest = await asyncio.wait({listening, speaking, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            for task in rest:
+                task.cancel()
+            if not stop.is_set():
+                for task in done:
+                    task.result()
+                raise ConnectionRefusedError("it hung up")
+
+    async def begin() -> None:
+        await asyncio.wait_for(asyncio.gather(*(each.wait() for each in ready.values())), READY_S)
+        line.began = time.monotonic()
+        start.set()
+
+    try:
+        await asyncio.gather(begin(), *(one(party) for party in call.alone))
+    except (OSError, TimeoutError, ConnectionClosed, WebSocketException) as error:
+        line.refused = f"{type(error).__name__}: {error}"
+
+
+def places(calls: int, frames: int) -> list[tuple[int, float]]:
+    """Where in the recording each call begins and how late it calls: the same for everyone, and for more calls."""
+    dice = random.Random(SEED)
+    return [(dice.randrange(frames), dice.uniform(0, STAGGER_S)) for _ in range(calls)]
+
+
+async def _play(kind: Kind, url: str, call: Call, calls: int, seconds: float) -> Heard:
+    stop = asyncio.Event()
+    lines = [Line(first) for first, _ in places(calls, call.frames)]
+    delays = [delay for _, delay in places(calls, call.frames)]
+
+    async def one(number: int, line: Line) -> None:
+        await asyncio.sleep(delays[number])
+        if kind.dialect is None:
+            await ours(url, call, line, f"peers-{number}", stop)
+        else:
+            await theirs(url, kind.dialect, call, line, f"peers-{number}", stop)
+
+    tasks = [asyncio.create_task(one(number, line)) for number, line in enumerate(lines)]
+    opening = time.monotonic() + READY_S + STAGGER_S
+    while any(not (line.began or line.refused) for line in lines) and time.monotonic() < opening:
+        await asyncio.sleep(0.05)
+    span = Span(time.monotonic() + SETTLE_S, time.monotonic() + SETTLE_S + seconds)
+    await asyncio.sleep(span.to_s - time.monotonic())
+    late = percentile((ms for line in lines for ms in line.lateness_ms), 0.99) or 0.0
+    until = time.monotonic() + WAIT_MS / 1000
+    while time.monotonic() < until and any(_owed(call, line, span) for line in lines):
+        await asyncio.sleep(0.1)
+    found = Heard(late_p99_ms=late, refused=sum(bool(line.refused) or not line.began for line in lines))
+    for line in lines:
+        if line.began:
+            found.add(heard(_turns(call, line, span), line.finals(), line.began, span))
+    stop.set()
+    done, rest = await asyncio.wait(tasks, timeout=10)
+    for task in rest:
+        task.cancel()
+    for task in done:
+        task.result()
+    return found
+
+
+def _turns(call: Call, line: Line, span: Span) -> list[Any]:
+    until_ms = int((span.to_s - line.began) * 1000)
+    turns = looped(call.script.turn, call.both.duration_ms, line.first, until_ms)
+    return [turn for turn in turns if due_s(line.began, turn.end_ms) in span]
+
+
+def _owed(call: Call, line: Line, span: Span) -> bool:
+    """Does the server still owe a final for a turn that counts?"""
+    finals = line.finals()
+    return bool(line.began) and any(answer(turn, finals) is None for turn in _turns(call, line, span))
+
+
+@contextlib.contextmanager
+def first_in_line() -> Iterator[None]:
+    """A phone platform would be another machine: where it is allowed, no server may starve its sender."""
+    with contextlib.suppress(PermissionError):
+        os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
+    try:
+        yield
+    finally:
+        with contextlib.suppress(PermissionError):
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+
+
+def play(kind: Kind, url: str, call: Call, calls: int, seconds: float) -> Heard:
+    """The waits for all turns that end within `seconds`, `calls` of them at once."""
+    with first_in_line():
+        return asyncio.run(_play(kind, url, call, calls, seconds))
