@@ -67,14 +67,15 @@ def once(found: Found, kind: Kind, weights: str, calls: int, call: Call, seconds
     try:
         with tempfile.TemporaryDirectory() as folder, running(kind, path, calls, Path(folder)) as url:
             heard = play(kind, url, call, calls, seconds)
-    except (RuntimeError, OSError) as error:
+    except Exception as error:  # whatever one server does must not lose the figures of the others
         found.failed[kind.name] = str(error)
         print(f"  {kind.name}: failed: {error}", file=sys.stderr, flush=True)
         return None
     said = figures(heard)
     print(
         f"  {weights} {calls} calls {kind.name}: p50 {said['p50_ms']} p95 {said['p95_ms']} ms, {said['turns']} turns, "
-        f"{said['failed']} failed, {said['refused']} refused ({time.monotonic() - began:.0f} s)",
+        f"{said['failed']} failed, {said['refused']} refused {said['refusals'][:1] or ''} "
+        f"({time.monotonic() - began:.0f} s)",
         file=sys.stderr,
         flush=True,
     )

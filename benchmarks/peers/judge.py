@@ -41,13 +41,14 @@ class Heard:
     waits: list[float] = field(default_factory=list)
     failed: int = 0
     late_p99_ms: float = 0.0
-    refused: int = 0
+    refusals: list[str] = field(default_factory=list)
+    """Why a call was not taken, or was hung up on; one text for each such call."""
 
     def add(self, other: Heard) -> None:
         """Take over the values of another."""
         self.waits += other.waits
         self.failed += other.failed
-        self.refused += other.refused
+        self.refusals += other.refusals
         self.late_p99_ms = max(self.late_p99_ms, other.late_p99_ms)
 
 
@@ -94,7 +95,8 @@ def _drawn(values: Sequence[float], share: float, seed: int) -> NDArray[np.float
 
 def figures(heard: Heard) -> dict[str, Any]:
     """p50, p95 and p99 with intervals (`..._low`, `..._high`), count and failures, for the document."""
-    found: dict[str, Any] = {"turns": len(heard.waits), "failed": heard.failed, "refused": heard.refused}
+    found: dict[str, Any] = {"turns": len(heard.waits), "failed": heard.failed, "refused": len(heard.refusals)}
+    found["refusals"] = sorted(set(heard.refusals))
     for share in SHARES:
         name, value = f"p{share * 100:.0f}_ms", percentile(heard.waits, share)
         low, high = interval(heard.waits, share) if heard.waits else (None, None)

@@ -99,11 +99,12 @@ def read_whisper_live(message: Mapping[str, Any], voice: Voice) -> list[Said]:
 
 
 def read_realtime_stt(message: Mapping[str, Any], voice: Voice) -> list[Said]:
-    """Finals, with the bounds of their recording, which it tells on the wall's clock."""
+    """Finals, with the bounds of their recording, which it tells on the wall's clock (none yet: the final is early)."""
     if message.get("type") != "final":
         return []
-    segment = message["segment"]
-    start, end = segment["recordingStartedAt"], segment["recordingEndedAt"] or message["timestamp"]
+    segment = message.get("segment") or {}
+    end = segment.get("recordingEndedAt") or message["timestamp"]
+    start = segment.get("recordingStartedAt") or end
     return [((start - voice.began_wall) * 1000, (end - voice.began_wall) * 1000)]
 
 

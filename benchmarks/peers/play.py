@@ -127,27 +127,33 @@ async def theirs(url: str, dialect: Dialect, call: Call, line: Line, name: str, 
     async def one(party: str) -> None:
         voice = Voice(party)
         async with connect(f"{url}{dialect.path}", compression=None, max_size=2**24, ping_interval=None,
-                           close_timeout=1) as socket:  # fmt: skip
+                           open_timeout=READY_S, close_timeout=1) as socket:  # fmt: skip
             listening = asyncio.create_task(listen(socket, voice))
             speaking = asyncio.create_task(speak(socket, voice))
             stopping = asyncio.create_task(stop.wait())
             done, rest = await asyncio.wait({listening, speaking, stopping}, return_when=asyncio.FIRST_COMPLETED)
             for task in rest:
                 task.cancel()
+            await asyncio.gather(*rest, return_exceptions=True)
+            for task in done:
+                if (error := task.exception()) and not (stop.is_set() and isinstance(error, ConnectionClosed)):
+                    raise error
             if not stop.is_set():
-                for task in done:
-                    task.result()
                 raise ConnectionRefusedError("it hung up")
 
     async def begin() -> None:
-        await asyncio.wait_for(asyncio.gather(*(each.wait() for each in ready.values())), READY_S)
+        async with asyncio.timeout(READY_S):
+            for each in ready.values():
+                await each.wait()
         line.began = time.monotonic()
         start.set()
 
     try:
-        await asyncio.gather(begin(), *(one(party) for party in call.alone))
-    except (OSError, TimeoutError, ConnectionClosed, WebSocketException) as error:
-        line.refused = f"{type(error).__name__}: {error}"
+        async with asyncio.TaskGroup() as group:
+            for task in (begin(), *(one(party) for party in call.alone)):
+                group.create_task(task)
+    except* (OSError, TimeoutError, ConnectionClosed, WebSocketException) as errors:
+        line.refused = "; ".join(f"{type(error).__name__}: {error}" for error in errors.exceptions)
 
 
 def places(calls: int, frames: int) -> list[tuple[int, float]]:
@@ -169,7 +175,7 @@ async def _play(kind: Kind, url: str, call: Call, calls: int, seconds: float) ->
             await theirs(url, kind.dialect, call, line, f"peers-{number}", stop)
 
     tasks = [asyncio.create_task(one(number, line)) for number, line in enumerate(lines)]
-    opening = time.monotonic() + READY_S + STAGGER_S
+    opening = time.monotonic() + READY_S + STAGGER_S + 1
     while any(not (line.began or line.refused) for line in lines) and time.monotonic() < opening:
         await asyncio.sleep(0.05)
     span = Span(time.monotonic() + SETTLE_S, time.monotonic() + SETTLE_S + seconds)
@@ -178,7 +184,8 @@ async def _play(kind: Kind, url: str, call: Call, calls: int, seconds: float) ->
     until = time.monotonic() + WAIT_MS / 1000
     while time.monotonic() < until and any(_owed(call, line, span) for line in lines):
         await asyncio.sleep(0.1)
-    found = Heard(late_p99_ms=late, refused=sum(bool(line.refused) or not line.began for line in lines))
+    refusals = [line.refused or "never ready" for line in lines if line.refused or not line.began]
+    found = Heard(late_p99_ms=late, refusals=refusals)
     for line in lines:
         if line.began:
             found.add(heard(_turns(call, line, span), line.finals(), line.began, span))
