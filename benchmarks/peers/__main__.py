@@ -172,13 +172,14 @@ def show(said: Mapping[str, Any]) -> None:
             "sender_late_p99_ms")  # fmt: skip
     head = ("end of speech to final", "weights", "calls", "p50 ms", "p95 ms", "low", "high", "p99 ms", "turns",
             "failed", "refused", "sender p99")  # fmt: skip
-    measured = [(name, w, each) for name, peer in said["peers"].items() for w, each in peer.items() if w in _weights(peer)]
-    rows = [
+    measured = [(name, w, peer[w]) for name, peer in said["peers"].items() for w in _weights(peer)]
+    rows: list[list[Any]] = [
         [name, weights, calls, *(cell[key] for key in keys)]
         for name, weights, each in measured
         for calls, cell in each["final"].items()
     ]
-    print(table(head, sorted(rows, key=lambda row: (row[1], int(row[2])))))
+    rows.sort(key=lambda row: (row[1], int(row[2])))
+    print(table(head, rows))
     climbs = [[name, w, each["capacity"], _broke(each)] for name, w, each in measured if each["capacity"] is not None]
     if climbs:
         print("\n" + table(["p95 at most a second", "weights", "calls held", "broke by"], climbs))

@@ -66,7 +66,7 @@ class Kind:
 
 
 def loop_command(python: Path, port: int, weights: str, _: int) -> list[str]:
-    return [str(python), str(SERVE / "loop_server.py"), str(port), weights]
+    return [str(python), "-m", "benchmarks.peers.serve.loop_server", str(port), weights]
 
 
 def whisper_live_command(python: Path, port: int, weights: str, channels: int) -> list[str]:
@@ -188,6 +188,8 @@ def running(kind: Kind, weights: str, calls: int, folder: Path) -> Iterator[str]
     kept = {k: v for k, v in os.environ.items() if k not in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PYTHONPATH")}
     # Nobody needs a network here, and nobody shall wait for one.
     told = {"PEERS_TOKENS_PER_S": str(TOKENS_PER_S), "PEERS_END_TOKEN": str(end_token(weights)), "HF_HUB_OFFLINE": "1"}
+    if kind.place is None:  # the others must find nothing of ours
+        told["PYTHONPATH"] = str(ROOT)
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / f"{kind.name}.log"
     with log.open("wb") as out:

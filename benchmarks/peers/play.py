@@ -12,7 +12,7 @@ import json
 import os
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -96,64 +96,68 @@ async def ours(url: str, call: Call, line: Line, name: str, stop: asyncio.Event)
         task.cancel()
 
 
-async def theirs(url: str, dialect: Dialect, call: Call, line: Line, name: str, stop: asyncio.Event) -> None:
-    """One call to a peer, a connection for each party, until `stop`."""
-    ready: dict[str, asyncio.Event] = {party: asyncio.Event() for party in call.alone}
-    start = asyncio.Event()
+class Pair:
+    """One call to a peer: a connection for each party, both of which begin when both are ready."""
 
-    async def listen(socket: ClientConnection, voice: Voice) -> None:
-        async for raw in socket:
-            now, message = time.monotonic(), json.loads(raw)
-            if dialect.is_refusal(message):
-                raise ConnectionRefusedError(str(raw)[:200])
-            if dialect.is_ready(message):
-                ready[voice.party].set()
-            line.texts += [Text(voice.party, start, end, now) for start, end in dialect.read(message, voice)]
+    def __init__(self, url: str, dialect: Dialect, call: Call, line: Line, stop: asyncio.Event) -> None:
+        self._url, self._dialect, self._call, self._line, self._stop = url, dialect, call, line, stop
+        self._ready = {party: asyncio.Event() for party in call.alone}
+        self._start = asyncio.Event()
 
-    async def speak(socket: ClientConnection, voice: Voice) -> None:
-        if hello := dialect.hello(f"{name}-{voice.party}"):
-            await socket.send(hello)
-        await start.wait()
-        voice.began_wall = time.time() - (time.monotonic() - line.began)
-        frames, sent = call.alone[voice.party], 0
-        while not stop.is_set():
-            due = line.began + (sent + dialect.frames) * FRAME_MS / 1000
-            await asyncio.sleep(max(0.0, due - time.monotonic()))
-            line.lateness_ms.append((time.monotonic() - due) * 1000)
-            numbers = range(line.first + sent, line.first + sent + dialect.frames)
-            await socket.send(dialect.pack(b"".join(frames[n % call.frames] for n in numbers)))
-            sent += dialect.frames
+    async def run(self, name: str) -> None:
+        """Play until `stop`. Whatever keeps it from being heard stands in the line's `refused`."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._begin())
+                for party in self._call.alone:
+                    group.create_task(self._one(Voice(party), f"{name}-{party}"))
+        except* (OSError, TimeoutError, ConnectionClosed, WebSocketException) as errors:
+            self._line.refused = "; ".join(f"{type(error).__name__}: {error}" for error in errors.exceptions)
 
-    async def one(party: str) -> None:
-        voice = Voice(party)
-        async with connect(f"{url}{dialect.path}", compression=None, max_size=2**24, ping_interval=None,
+    async def _begin(self) -> None:
+        async with asyncio.timeout(READY_S):
+            for each in self._ready.values():
+                await each.wait()
+        self._line.began = time.monotonic()
+        self._start.set()
+
+    async def _one(self, voice: Voice, name: str) -> None:
+        async with connect(f"{self._url}{self._dialect.path}", compression=None, max_size=2**24, ping_interval=None,
                            open_timeout=READY_S, close_timeout=1) as socket:  # fmt: skip
-            listening = asyncio.create_task(listen(socket, voice))
-            speaking = asyncio.create_task(speak(socket, voice))
-            stopping = asyncio.create_task(stop.wait())
-            done, rest = await asyncio.wait({listening, speaking, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if hello := self._dialect.hello(name):
+                await socket.send(hello)
+            tasks = [self._listen(socket, voice), self._speak(socket, voice), self._stop.wait()]
+            done, rest = await asyncio.wait(map(asyncio.ensure_future, tasks), return_when=asyncio.FIRST_COMPLETED)
             for task in rest:
                 task.cancel()
             await asyncio.gather(*rest, return_exceptions=True)
             for task in done:
-                if (error := task.exception()) and not (stop.is_set() and isinstance(error, ConnectionClosed)):
+                if (error := task.exception()) and not (self._stop.is_set() and isinstance(error, ConnectionClosed)):
                     raise error
-            if not stop.is_set():
+            if not self._stop.is_set():
                 raise ConnectionRefusedError("it hung up")
 
-    async def begin() -> None:
-        async with asyncio.timeout(READY_S):
-            for each in ready.values():
-                await each.wait()
-        line.began = time.monotonic()
-        start.set()
+    async def _listen(self, socket: ClientConnection, voice: Voice) -> None:
+        async for raw in socket:
+            now, message = time.monotonic(), json.loads(raw)
+            if self._dialect.is_refusal(message):
+                raise ConnectionRefusedError(str(raw)[:200])
+            if self._dialect.is_ready(message):
+                self._ready[voice.party].set()
+            said = self._dialect.read(message, voice)
+            self._line.texts += [Text(voice.party, start, end, now) for start, end in said]
 
-    try:
-        async with asyncio.TaskGroup() as group:
-            for task in (begin(), *(one(party) for party in call.alone)):
-                group.create_task(task)
-    except* (OSError, TimeoutError, ConnectionClosed, WebSocketException) as errors:
-        line.refused = "; ".join(f"{type(error).__name__}: {error}" for error in errors.exceptions)
+    async def _speak(self, socket: ClientConnection, voice: Voice) -> None:
+        await self._start.wait()
+        voice.began_wall = time.time() - (time.monotonic() - self._line.began)
+        frames, sent = self._call.alone[voice.party], 0
+        while not self._stop.is_set():
+            due = self._line.began + (sent + self._dialect.frames) * FRAME_MS / 1000
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            self._line.lateness_ms.append((time.monotonic() - due) * 1000)
+            numbers = range(self._line.first + sent, self._line.first + sent + self._dialect.frames)
+            await socket.send(self._dialect.pack(b"".join(frames[n % self._call.frames] for n in numbers)))
+            sent += self._dialect.frames
 
 
 def places(calls: int, frames: int) -> list[tuple[int, float]]:
@@ -172,18 +176,14 @@ async def _play(kind: Kind, url: str, call: Call, calls: int, seconds: float) ->
         if kind.dialect is None:
             await ours(url, call, line, f"peers-{number}", stop)
         else:
-            await theirs(url, kind.dialect, call, line, f"peers-{number}", stop)
+            await Pair(url, kind.dialect, call, line, stop).run(f"peers-{number}")
 
     tasks = [asyncio.create_task(one(number, line)) for number, line in enumerate(lines)]
-    opening = time.monotonic() + READY_S + STAGGER_S + 1
-    while any(not (line.began or line.refused) for line in lines) and time.monotonic() < opening:
-        await asyncio.sleep(0.05)
+    await _until(lambda: all(line.began or line.refused for line in lines), READY_S + STAGGER_S + 1)
     span = Span(time.monotonic() + SETTLE_S, time.monotonic() + SETTLE_S + seconds)
     await asyncio.sleep(span.to_s - time.monotonic())
     late = percentile((ms for line in lines for ms in line.lateness_ms), 0.99) or 0.0
-    until = time.monotonic() + WAIT_MS / 1000
-    while time.monotonic() < until and any(_owed(call, line, span) for line in lines):
-        await asyncio.sleep(0.1)
+    await _until(lambda: not any(_owed(call, line, span) for line in lines), WAIT_MS / 1000)
     refusals = [line.refused or "never ready" for line in lines if line.refused or not line.began]
     found = Heard(late_p99_ms=late, refusals=refusals)
     for line in lines:
@@ -196,6 +196,13 @@ async def _play(kind: Kind, url: str, call: Call, calls: int, seconds: float) ->
     for task in done:
         task.result()
     return found
+
+
+async def _until(holds: Callable[[], bool], most_s: float) -> None:
+    """Until it holds, and no longer than that. (What it asks about changes in ten places: looking is simpler.)"""
+    until = time.monotonic() + most_s
+    while time.monotonic() < until and not holds():  # noqa: ASYNC110
+        await asyncio.sleep(0.1)
 
 
 def _turns(call: Call, line: Line, span: Span) -> list[Any]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import threading
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any, Final
 
@@ -56,8 +57,7 @@ def pauses(features: Any, frames: int) -> list[float]:
     energy = features[:, :frames].mean(axis=0)
     low, high = np.percentile(energy, [5, 95])
     loud = np.flatnonzero(energy > low + QUIET * (high - low))
-    ends = zip(loud[:-1], loud[1:], strict=True)
-    return [float(a + b) / 2 / FRAMES_PER_S for a, b in ends if b - a >= PAUSE_S * FRAMES_PER_S]
+    return [float(a + b) / 2 / FRAMES_PER_S for a, b in pairwise(loud) if b - a >= PAUSE_S * FRAMES_PER_S]
 
 
 def told(
@@ -72,8 +72,7 @@ def told(
     if not timed:
         return [text(number) for number in range(count)]
     tokens: list[int] = []
-    edges = [0.0, *cuts, seconds]
-    for start, end in zip(edges[:-1], edges[1:], strict=True):
+    for start, end in pairwise([0.0, *cuts, seconds]):
         numbers = range(round(count * start / seconds), round(count * end / seconds))
         if numbers:
             tokens += [vocabulary.stamp(start), *map(text, numbers), vocabulary.stamp(end)]

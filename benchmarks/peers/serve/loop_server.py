@@ -10,15 +10,13 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from pathlib import Path
 from typing import Any, Final
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-import counted
 import numpy as np
 import webrtcvad
 from websockets.asyncio.server import ServerConnection, serve
+
+from benchmarks.peers.serve import counted
 
 FRAME_MS: Final = 20
 SILENCE_MS: Final = 500
