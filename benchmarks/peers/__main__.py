@@ -28,7 +28,7 @@ from benchmarks.peers.play import Call, call_of, play
 from benchmarks.report import RESULTS, Machine, finish, table
 
 RAMP: Final = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
-ALONE: Final = 2.0
+ALONE: Final = 1.5
 """One call alone is listened to so many times as long: it has few turns."""
 
 Cell = tuple[str, str, int]
@@ -221,7 +221,7 @@ def main() -> int:
     parser.add_argument("--peers", default="", help="names, joined by commas; default: all")
     parser.add_argument("--repeat", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=40.0, help="speech that ends within so many seconds counts")
-    parser.add_argument("--step_seconds", type=float, default=20.0, help="the same, for a step of the ramp")
+    parser.add_argument("--step_seconds", type=float, default=16.0, help="the same, for a step of the ramp")
     parser.add_argument("--most", type=int, default=32, help="the ramp's last step; 0: no ramp")
     parser.add_argument("--quick", action="store_true", help="ten seconds of one call, no ramp: does it work?")
     parser.add_argument("--call", type=Path, default=SHIPPED, help="a two-channel recording with its script")

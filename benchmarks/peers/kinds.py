@@ -99,13 +99,15 @@ def read_whisper_live(message: Mapping[str, Any], voice: Voice) -> list[Said]:
 
 
 def read_realtime_stt(message: Mapping[str, Any], voice: Voice) -> list[Said]:
-    """Finals, with the bounds of their recording, which it tells on the wall's clock (none yet: the final is early)."""
+    """Finals, which end where their recording ended, told on the wall's clock (not yet told: the final is early).
+
+    Where a recording began it tells by the same clock, late where it lags; so that a lag cannot cost it the turn, a
+    final may reach back as far as it likes.
+    """
     if message.get("type") != "final":
         return []
-    segment = message.get("segment") or {}
-    end = segment.get("recordingEndedAt") or message["timestamp"]
-    start = segment.get("recordingStartedAt") or end
-    return [((start - voice.began_wall) * 1000, (end - voice.began_wall) * 1000)]
+    end = (message.get("segment") or {}).get("recordingEndedAt") or message["timestamp"]
+    return [(0.0, (end - voice.began_wall) * 1000)]
 
 
 def hello_whisper_live(uid: str) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,7 @@ from benchmarks.peers.kinds import KINDS, Voice, read_loop, read_realtime_stt, r
 from benchmarks.peers.play import call_of, places, play
 from benchmarks.peers.serve import counted
 from benchmarks.peers.serve.loop_server import Channel
+from benchmarks.report import ROOT
 
 BEGAN = 100.0
 TURN = Turn("customer", 1_000, 4_000, "words")
@@ -203,11 +206,10 @@ def test_whisper_live_segments_count_once_and_only_when_completed() -> None:
 
 def test_realtime_stt_finals_are_placed_on_the_calls_clock() -> None:
     voice = Voice("agent", began_wall=1_000.0)
-    segment = {"recordingStartedAt": 1_001.5, "recordingEndedAt": 1_004.0}
-    message = {"type": "final", "segment": segment, "timestamp": 1_004.7}
-    assert read_realtime_stt(message, voice) == [(1_500.0, 4_000.0)]
-    early = {**message, "segment": {"recordingStartedAt": 1_001.5}}
-    assert read_realtime_stt(early, voice)[0] == pytest.approx((1_500.0, 4_700.0))
+    message = {"type": "final", "segment": {"recordingEndedAt": 1_004.0}, "timestamp": 1_004.7}
+    assert read_realtime_stt(message, voice) == [(0.0, 4_000.0)]
+    early = {**message, "segment": {"recordingEndedAt": None}}
+    assert read_realtime_stt(early, voice)[0] == pytest.approx((0.0, 4_700.0))
     assert read_realtime_stt({**message, "type": "realtime"}, voice) == []
 
 
@@ -257,6 +259,37 @@ def test_more_sound_changes_no_word_that_was_said() -> None:
     assert more[:10] == some
     assert len(set(more)) == 20
     assert counted.told(10, 3.0, [], words, timed=False, verse=1) != some
+
+
+COUNTED = """
+import sys, ctranslate2, numpy as np
+from faster_whisper import BatchedInferencePipeline, WhisperModel
+from benchmarks.peers.serve import counted
+
+said = []
+plain = ctranslate2.models.Whisper.generate
+def spy(self, features, prompts, **options):
+    found = plain(self, features, prompts, **options)
+    said.append([len(each.sequences_ids[0]) for each in found])
+    return found
+ctranslate2.models.Whisper.generate = spy
+counted.install(3.4, int(sys.argv[2]))
+model = WhisperModel(sys.argv[1], device="cpu", compute_type="int8", cpu_threads=1)
+sound = np.random.default_rng(0).normal(0, 0.1, 64_000).astype(np.float32)
+segments, _ = model.transcribe(sound, language="en")
+texts = [segment.text for segment in segments]
+again = [s.text for s in BatchedInferencePipeline(model).transcribe(sound, language="en", vad_filter=False,
+         clip_timestamps=[{"start": 0.0, "end": 4.0}])[0]]
+print(said, len(texts), len("".join(texts).split()), texts == again)
+"""
+
+
+def test_a_peer_decodes_once_for_as_many_tokens_as_speech_comes_to(micro: Path) -> None:
+    command = [sys.executable, "-c", COUNTED, str(micro), "1024"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    # 4 s of sound: 14 tokens (3.4 a second, rounded), decoded once with five beams and once in a batch.
+    assert done.stdout.startswith("[[14], [14]] 1 "), done.stdout
 
 
 @pytest.mark.parametrize("kind", ["loop", OURS])
