@@ -23,14 +23,13 @@ CHART: Final = RESULTS / "peers.svg"
 OPEN, CLOSE = "<!-- peers -->", "<!-- /peers -->"
 NOT_YET: Final = "Not measured yet on a quiet machine: `python -m benchmarks.peers && python -m benchmarks.chart`."
 
-WIDTH, LEFT, RIGHT, TOP, ROW, GAP = 720, 190, 130, 56, 22, 26
+WIDTH, LEFT, RIGHT, TOP, ROW, GAP = 760, 120, 220, 56, 22, 26
 TICKS: Final = (200, 500, 1_000, 2_000, 5_000, 10_000, 15_000)
 STYLE: Final = (
     "svg{background:#fff;color:#1b1f24;font:12px system-ui,sans-serif}"
     "text{fill:currentColor}.axis{stroke:currentColor;opacity:.2}.head{font-weight:600}"
     ".other{fill:#8a929b}.ours{fill:#2f6fb3}.reach{stroke:currentColor;stroke-width:1.5}"
-    ".middle{fill:#fff;stroke:currentColor}"
-    "@media(prefers-color-scheme:dark){svg{background:#14171a;color:#e6e9ec}.ours{fill:#79b8ff}.middle{fill:#14171a}}"
+    "@media(prefers-color-scheme:dark){svg{background:#14171a;color:#e6e9ec}.ours{fill:#79b8ff}}"
 )
 
 
@@ -57,7 +56,7 @@ def _x(ms: float) -> float:
 
 
 def svg(said: Mapping[str, Any]) -> str:
-    """Bars to the p95 with its 95% interval, a dot at the p50, on a logarithmic axis; a group per weights and calls."""
+    """A bar from p50 to p95 and a line for the p95's interval, on a logarithmic axis; a group per weights and calls."""
     groups = cells(said)
     tall = TOP + sum(GAP + ROW * len(peers) for peers in groups.values()) + 24
     marks = []
@@ -75,7 +74,7 @@ def svg(said: Mapping[str, Any]) -> str:
         for name, each in peers.items():
             marks += _bar(name, each, y)
             y += ROW
-    title = "End of speech to final text: p95 with its 95% interval, dot at p50"
+    title = "End of speech to final text: p50 to p95 (bar), 95% interval of the p95 (line)"
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {tall:.0f}" role="img"'
@@ -94,13 +93,12 @@ def _bar(name: str, each: Mapping[str, Any], y: float) -> list[str]:
     label = f'<text x="{LEFT - 8}" y="{y + 14:.0f}" text-anchor="end">{escape(name)}</text>'
     if each["p95_ms"] is None:
         return [label, f'<text x="{LEFT + 6}" y="{y + 14:.0f}">nothing came</text>']
-    low, high, middle = _x(each["p95_ms_low"]), _x(each["p95_ms_high"]), _x(each["p50_ms"])
-    kind, end, at = "ours" if name == OURS else "other", _x(each["p95_ms"]), y + 10
+    low, high, middle, end = (_x(each[key]) for key in ("p95_ms_low", "p95_ms_high", "p50_ms", "p95_ms"))
+    kind, at = "ours" if name == OURS else "other", y + 10
     return [
         label,
-        f'<rect class="{kind}" x="{LEFT}" y="{y + 3:.0f}" width="{max(1.0, end - LEFT):.1f}" height="14"/>',
+        f'<rect class="{kind}" x="{middle - 2:.1f}" y="{y + 3:.0f}" width="{end - middle + 4:.1f}" height="14"/>',
         f'<line class="reach" x1="{low:.1f}" y1="{at:.0f}" x2="{high:.1f}" y2="{at:.0f}"/>',
-        f'<circle class="middle" cx="{middle:.1f}" cy="{at:.0f}" r="3.5"/>',
         f'<text x="{max(end, high) + 6:.1f}" y="{y + 14:.0f}">{_seconds(each["p95_ms"])}{_failures(each)}</text>',
     ]
 
@@ -134,7 +132,11 @@ def markdown(said: Mapping[str, Any] | None) -> str:
     for name, peer in said["peers"].items():
         row = [_cell(peers.get(name)) for peers in groups.values()]
         lines.append(f"| {peer['what']} | " + " | ".join([*row, *(_capacity(said, name, w) for w in climbed)]) + " |")
-    failed = [f"{name} could not be run: {peer['failed']}" for name, peer in said["peers"].items() if peer["failed"]]
+    failed = [
+        f"{name} could not be run: {peer['failed'].splitlines()[0]}"
+        for name, peer in said["peers"].items()
+        if peer["failed"]
+    ]
     return "\n".join([*lines, "", "![](benchmarks/results/peers.svg)", "", *_sentences(said), *failed])
 
 
