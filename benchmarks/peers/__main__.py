@@ -12,6 +12,7 @@ benchmarks/README.md says what is done for the peers because the weights are ran
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 import time
@@ -227,6 +228,7 @@ def main() -> int:
     parser.add_argument("--call", type=Path, default=SHIPPED, help="a two-channel recording with its script")
     parser.add_argument("--out", type=Path, default=None, help="folder for the result; default: kept unless --quick")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no peer is left running
     machine, found = Machine(), Found()
     try:
         asked = asked_of(given)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks import door
+from benchmarks.make_weights import found
 from benchmarks.peers.judge import OURS
 from benchmarks.peers.places import REALTIME_STT, WHISPER_LIVE, Place
 from benchmarks.report import ROOT
@@ -75,10 +76,10 @@ def whisper_live_command(python: Path, port: int, weights: str, channels: int) -
 
 def realtime_stt_command(python: Path, port: int, weights: str, channels: int) -> list[str]:
     # Its default is a big model for finals and the smallest for text in between; here the smallest is tiny.
-    small = Path(weights).with_name("random-tiny")
+    small = found(str(Path(weights).with_name("random-tiny")))
     return [
         str(python), str(SERVE / "realtime_stt_server.py"), "--host", "127.0.0.1", "--port", str(port),
-        "--device", "cpu", "--model", weights, "--realtime-model", str(small if small.is_dir() else weights),
+        "--device", "cpu", "--model", weights, "--realtime-model", small,
         "--max-sessions", str(channels), "--max-active-speakers", str(channels),
     ]  # fmt: skip
 
@@ -89,13 +90,13 @@ def read_loop(message: Mapping[str, Any], _: Voice) -> list[Said]:
 
 def read_whisper_live(message: Mapping[str, Any], voice: Voice) -> list[Said]:
     """Segments marked completed, each once: it sends its last ten again and again."""
-    found = []
+    completed = []
     for segment in message.get("segments", ()):
         bounds = f"{segment['start']}-{segment['end']}"
         if segment.get("completed") and bounds not in voice.seen:
             voice.seen.add(bounds)
-            found.append((float(segment["start"]) * 1000, float(segment["end"]) * 1000))
-    return found
+            completed.append((float(segment["start"]) * 1000, float(segment["end"]) * 1000))
+    return completed
 
 
 def read_realtime_stt(message: Mapping[str, Any], voice: Voice) -> list[Said]:
