@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup browser demo run test style bench train
+.PHONY: setup browser demo run test style bench peers train
 
 setup: .venv/ready
 
@@ -34,6 +34,11 @@ bench: setup
 	$(BIN)/python -m benchmarks.hotpath
 	$(BIN)/python -m benchmarks.latency --recogniser whisper --weights weights/random-tiny
 	$(BIN)/python -m benchmarks.capacity --weights weights/random-tiny
+
+# Beside other servers, which it installs under .peers/ (some minutes, once; 25 minutes of a quiet machine).
+peers: setup
+	$(BIN)/python -m benchmarks.peers
+	$(BIN)/python -m benchmarks.chart
 
 # Every shipped weight anew, from ../shared/data or DATA=folder; then `python -m benchmarks.accuracy --all` measures.
 # Two cores are enough; PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu in the environment saves the gigabytes
