@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from assist.conversation import Transcript
-from assist.events import Entry, Skipped, SpeechStarted, Transcribed
+from assist.events import Entry, Missing, Skipped, SpeechStarted, Transcribed
 from benchmarks import load, vitals
+from benchmarks.calls import Turn
 from benchmarks.load import Asked, Phase, Waited
 
 
@@ -43,7 +44,7 @@ def test_calls_arrive_as_often_as_asked_and_alike_with_one_seed() -> None:
         assert sum(g.ending == ending for g in made) / len(made) == pytest.approx(share, abs=0.05)
 
 
-def entry(seq: int, event: SpeechStarted | Transcribed | Skipped) -> Entry:
+def entry(seq: int, event: SpeechStarted | Transcribed | Skipped | Missing) -> Entry:
     return Entry("c", seq, 0, event)
 
 
@@ -58,6 +59,13 @@ def test_speech_without_its_final_is_unanswered() -> None:
         entry(6, Skipped("customer", 2_000, 3_000, "recogniser_failed")),
     ]
     assert load.unanswered(log) == {("customer", 2_000)}, "a failure is no final"
+
+
+def test_turns_move_with_the_clock_of_the_server() -> None:
+    holes = [entry(1, Missing("agent", 1_000, 1_700)), entry(2, Missing("customer", 0, 900))]
+    turns = [Turn("agent", 100, 900, ""), Turn("agent", 900, 1_500, ""), Turn("agent", 1_200, 1_500, "")]
+    ends = [(turn.start_ms, turn.end_ms) for turn in load.moved(turns, holes)]
+    assert ends == [(100, 900), (900, 2_200), (1_900, 2_200)]
 
 
 def waits(ms: float, from_s: float, to_s: float) -> list[Waited]:
