@@ -117,13 +117,14 @@ def play(lines: list[Line], frames: list[bytes], seconds: float) -> list[float]:
 
 def farewell(line: Line) -> dict[str, Any]:
     """Say goodbye and wait for the books; {} where none came."""
+    found: dict[str, Any] = {}
     with contextlib.suppress(OSError):
         line.socket.sendall(frame(b'{"type": "bye"}', text=True))
-        while line.listen():
-            pass
+        while not found and line.listen():
+            texts = (json.loads(each) for each in messages(line.said) if each.startswith(b"{"))
+            found = next((each for each in texts if each["type"] == "ended"), {})
     line.socket.close()
-    texts = (json.loads(each) for each in messages(line.said) if each.startswith(b"{"))
-    return next((each for each in texts if each["type"] == "ended"), {})
+    return found
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ with no words in them. A message holds 20 ms of both channels: 50 messages and 1
 minute of one two-channel call, which neighbours on the machine disturb least; `lag_p99_ms` the upper edge of the bucket
 of the event loop's lag. Every call must have books without a gap that hold all that was sent. `--profile OUT` has
 py-spy (not among our dependencies) sample the server meanwhile, in its "raw" format, and `stacks` sums it up.
+On a machine that others use as well, `chrt --rr 1 python -m benchmarks.frames` goes before them, where that is allowed.
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ def run(asked: Asked, data_dir: Path) -> dict[str, Any]:
         "ASSIST_RECOGNISER_SCRIPT": str(for_scripted(Script(turn=[]), data_dir / "silence.json")),
         "ASSIST_RECOGNISER_PARTIALS": "false",
         "ASSIST_INGEST_MAX_CALLS": str(asked.calls),
+        "ASSIST_MIND_ANALYSERS": "[]",
         "ASSIST_SERVER_PING_INTERVAL_S": "3600",  # bare sockets answer none
     }
     with door.running(data_dir, settings) as server:
