@@ -367,4 +367,5 @@ def _ops(app: FastAPI, house: House) -> None:
     @app.get("/metrics", tags=["ops"])
     async def metrics() -> Response:
         """Prometheus exposition."""
+        house.metrics.tasks.set(len(asyncio.all_tasks()))
         return Response(house.metrics.text(), media_type="text/plain; version=0.0.4")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
+_LAGS = (0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 
 class Metrics:
@@ -24,8 +25,9 @@ class Metrics:
         self.load_level = Gauge("assist_load_level", "0 normal .. 3 new calls refused", registry=self.registry)
         self.room = Gauge("assist_room_calls", "Calls the recogniser can carry, as learnt", registry=self.registry)
         self.queue = Gauge("assist_queue", "Finals and speculative finals waiting", registry=self.registry)
+        self.tasks = Gauge("assist_tasks", "Tasks of the event loop, when last asked", registry=self.registry)
         self.loop_lag = Histogram(
-            "assist_loop_lag_seconds", "How late the event loop's timer ran", buckets=_SECONDS, registry=self.registry
+            "assist_loop_lag_seconds", "How late the event loop's timer ran", buckets=_LAGS, registry=self.registry
         )
         self.stage = Histogram(
             "assist_stage_seconds",

@@ -4,8 +4,9 @@ Frame k of a call is due at `began + (k + 1) * 20 ms`, whatever happened to earl
 and its lateness is on record, so that a slow generator cannot pass for a slow server, nor hide one.
 
 As a process of its own (`python -m benchmarks.pace RECORDING ws://...`) it takes lines of JSON on stdin,
-`{"call": id, "first": frame, "delay_s": s}` starts a call that loops until the end, `{"lateness": true}` asks for the
-lateness since it was last asked, `{"end": true}` ends all calls; and answers with one line each.
+`{"call": id, "first": frame, "delay_s": s}` starts a call that loops until the end (with `"count": frames` and
+`"ending": "bye" | "close" | "reset"` it hangs up by itself, and says so), `{"lateness": true}` asks for the lateness
+since it was last asked, `{"end": true}` ends all calls; and answers with one line each.
 """
 
 from __future__ import annotations
@@ -17,18 +18,23 @@ import json
 import math
 import os
 import resource
+import socket as sockets
+import struct
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from assist import replay
 from assist.audio import FRAME_MS
 from benchmarks.report import percentile
+
+Ending = Literal["bye", "close", "reset"]
+"""How a call hangs up: with a goodbye that is answered, a clean close without one, a connection that is torn down."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,10 @@ class Tape:
     @property
     def duration_ms(self) -> int:
         return len(self.frames) * FRAME_MS
+
+    def turned(self, first: int) -> Tape:
+        """The same loop, begun at frame `first`."""
+        return Tape(self.frames[first:] + self.frames[:first], self.rate_hz)
 
 
 def tape(recording: replay.Recording) -> Tape:
@@ -76,13 +86,13 @@ async def send(
     tape: Tape,
     call: str,
     *,
-    first: int = 0,
     count: int | None = None,
     metadata: dict[str, str] | None = None,
     opened: Callable[[Sent], None] | None = None,
     stop: asyncio.Event | None = None,
+    ending: Ending = "bye",
 ) -> Sent:
-    """Play `count` frames (None: loop until `stop` is set) from frame `first` on, say goodbye, wait for the close.
+    """Play `count` frames (None: loop until `stop` is set), hang up, wait for the close.
 
     `opened` is called when the server has welcomed the call. A server that hangs up ends it early: `farewell` is the
     last thing it said.
@@ -104,14 +114,25 @@ async def send(
                     due = sent.began + (sent.frames + 1) * FRAME_MS / 1000
                     await asyncio.sleep(max(0.0, due - time.monotonic()))
                     sent.lateness_ms.append((time.monotonic() - due) * 1000)
-                    await socket.send(tape.frames[(first + sent.frames) % len(tape.frames)])
+                    await socket.send(tape.frames[sent.frames % len(tape.frames)])
                     sent.frames += 1
-                await socket.send('{"type": "bye"}')
+                await _hang_up(socket, ending)
         except ConnectionClosed:
             pass  # why, stands in the farewell
         await listening
         sent.close_code = socket.close_code
     return sent
+
+
+async def _hang_up(socket: ClientConnection, ending: Ending) -> None:
+    if ending == "bye":
+        await socket.send('{"type": "bye"}')
+    elif ending == "close":
+        await socket.close()
+    else:
+        line = socket.transport.get_extra_info("socket")
+        line.setsockopt(sockets.SOL_SOCKET, sockets.SO_LINGER, struct.pack("ii", 1, 0))  # RST instead of FIN
+        socket.transport.abort()
 
 
 async def _listen(socket: ClientConnection, sent: Sent, welcome: asyncio.Event) -> None:
@@ -146,17 +167,22 @@ async def _generate(recording: str, url: str) -> None:
         calls.append(sent)
         _say({"opened": sent.call, "began": sent.began})
 
-    async def one(call: str, first: int, delay_s: float) -> Sent:
+    async def one(call: str, first: int, delay_s: float, count: int | None = None, ending: Ending = "bye") -> Sent:
         await asyncio.sleep(delay_s)
-        sent = await send(url, played, call, first=first, opened=opened, stop=stop)
-        if not sent.frames or not stop.is_set():
+        try:
+            sent = await send(url, played.turned(first), call, count=count, opened=opened, stop=stop, ending=ending)
+        except (OSError, TimeoutError, WebSocketException) as error:
+            sent = Sent(call, farewell={"type": "error", "code": "no_connection", "message": str(error)})
+        if not sent.frames or (sent.frames != count and not stop.is_set()):
             _say({"refused": call, "why": sent.farewell})
+        elif count is not None:
+            _say({"hung_up": call, "audio_ms": sent.audio_ms})
         return sent
 
     while line := await orders.readline():
         order = json.loads(line)
         if "call" in order:
-            tasks.append(asyncio.create_task(one(order["call"], order["first"], order["delay_s"])))
+            tasks.append(asyncio.create_task(one(**order)))
         elif "lateness" in order:
             late = [ms for sent in calls for ms in sent.lateness_ms]
             for sent in calls:

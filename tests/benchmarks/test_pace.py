@@ -10,13 +10,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
 import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 from websockets.asyncio.server import ServerConnection, serve
 
 from assist import replay
-from benchmarks.pace import Sent, Tape, due_s, send, tape
+from benchmarks.pace import Ending, Sent, Tape, due_s, send, tape
 
 
 @dataclass
@@ -57,7 +58,7 @@ async def test_frames_go_out_in_order_at_their_deadlines() -> None:
     listener = Listener()
     begun: list[Sent] = []
     async with listener.open() as url:
-        sent = await send(url, FRAMES, "c", count=15, first=8, opened=begun.append)
+        sent = await send(url, FRAMES.turned(8), "c", count=15, opened=begun.append)
     assert [frame[0] for _, frame in listener.frames] == [8, 9, *range(10), *range(3)], "it loops"
     assert begun == [sent]
     for number, (came, _) in enumerate(listener.frames):
@@ -87,6 +88,15 @@ async def test_a_call_without_a_count_goes_on_until_it_is_stopped() -> None:
     async with listener.open() as url:
         sent = await send(url, FRAMES, "c", stop=stop, opened=opened)
     assert 1 <= sent.frames == len(listener.frames)
+
+
+@pytest.mark.parametrize(("ending", "close_code"), [("close", 1000), ("reset", 1006)])
+async def test_a_call_may_hang_up_without_a_goodbye(ending: Ending, close_code: int) -> None:
+    listener = Listener()
+    async with listener.open() as url:
+        sent = await send(url, FRAMES, "c", count=3, ending=ending)
+    assert (sent.frames, sent.close_code) == (3, close_code)
+    assert [text["type"] for text in listener.texts] == ["hello"]
 
 
 def test_a_tape_holds_the_whole_recording(short_call: Path) -> None:
