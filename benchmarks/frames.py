@@ -111,9 +111,9 @@ def measured(server: door.Door, asked: Asked) -> dict[str, Any]:
     if asked.profile:
         command = ["py-spy", "record", "--nonblocking", "-f", "raw", "-r", "200", "-d", str(int(asked.hold_s))]
         spy = subprocess.Popen([*command, "-o", str(asked.profile), "-p", str(pid)], stdout=subprocess.DEVNULL)
-    before, used, began = look(pid, server.url, 0.0), cpu_s(pid), time.monotonic()
+    before, used, began = look(pid, server.url, 0.0), cpu_s(server), time.monotonic()
     time.sleep(asked.hold_s)
-    used, wall_s = cpu_s(pid) - used, time.monotonic() - began
+    used, wall_s = cpu_s(server) - used, time.monotonic() - began
     after = look(pid, server.url, wall_s)
     if spy:
         spy.wait(60)

@@ -89,7 +89,7 @@ async def ours(url: str, call: Call, line: Line, name: str, stop: asyncio.Event)
         line.began, line.lateness_ms = sent.began, sent.lateness_ms
         following.append(asyncio.create_task(follow(url, name, line.received)))
 
-    sent = await send(url, call.both, name, first=line.first, opened=opened, stop=stop)
+    sent = await send(url, call.both.turned(line.first), name, opened=opened, stop=stop)
     if not stop.is_set():
         line.refused = json.dumps(sent.farewell) or "it hung up"
     for task in following:
