@@ -33,7 +33,7 @@ from benchmarks.report import percentile
 SEED: Final = 1
 STAGGER_S: Final = 2.0
 SETTLE_S: Final = 4.0
-"""From the first call's start until all are up and warm; speech that ends before does not count."""
+"""From the last call's start until all is warm; speech that ends before does not count."""
 READY_S: Final = 60.0
 
 
@@ -65,10 +65,21 @@ def call_of(recording: Path) -> Call:
 
 
 @dataclass
+class Curtain:
+    """When everyone is connected, all calls begin, each with its own delay after `from_s`; and when they end."""
+
+    up: asyncio.Event = field(default_factory=asyncio.Event)
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    from_s: float = 0.0
+
+
+@dataclass
 class Line:
     """One call of a play as its client sees it. `began`: time.monotonic() from which its deadlines count."""
 
     first: int
+    delay_s: float
+    ready: bool = False
     began: float = 0.0
     texts: list[Text] = field(default_factory=list)
     received: list[Received] = field(default_factory=list)
@@ -81,16 +92,19 @@ class Line:
         return [*self.texts, *(Text(t.party, t.start_ms, t.end_ms, r.at_s) for r, t in said)]
 
 
-async def ours(url: str, call: Call, line: Line, name: str, stop: asyncio.Event) -> None:
-    """One call to this server, until `stop`."""
+async def ours(url: str, call: Call, line: Line, name: str, curtain: Curtain) -> None:
+    """One call to this server, until it is stopped."""
     following: list[asyncio.Task[None]] = []
 
     def opened(sent: Sent) -> None:
         line.began, line.lateness_ms = sent.began, sent.lateness_ms
         following.append(asyncio.create_task(follow(url, name, line.received)))
 
-    sent = await send(url, call.both.turned(line.first), name, opened=opened, stop=stop)
-    if not stop.is_set():
+    line.ready = True
+    await curtain.up.wait()
+    await asyncio.sleep(curtain.from_s + line.delay_s - time.monotonic())
+    sent = await send(url, call.both.turned(line.first), name, opened=opened, stop=curtain.stop)
+    if not curtain.stop.is_set():
         line.refused = json.dumps(sent.farewell) or "it hung up"
     for task in following:
         task.cancel()
@@ -99,8 +113,9 @@ async def ours(url: str, call: Call, line: Line, name: str, stop: asyncio.Event)
 class Pair:
     """One call to a peer: a connection for each party, both of which begin when both are ready."""
 
-    def __init__(self, url: str, dialect: Dialect, call: Call, line: Line, stop: asyncio.Event) -> None:
-        self._url, self._dialect, self._call, self._line, self._stop = url, dialect, call, line, stop
+    def __init__(self, url: str, dialect: Dialect, call: Call, line: Line, curtain: Curtain) -> None:
+        self._url, self._dialect, self._call, self._line = url, dialect, call, line
+        self._curtain, self._stop = curtain, curtain.stop
         self._ready = {party: asyncio.Event() for party in call.alone}
         self._start = asyncio.Event()
 
@@ -118,7 +133,9 @@ class Pair:
         async with asyncio.timeout(READY_S):
             for each in self._ready.values():
                 await each.wait()
-        self._line.began = time.monotonic()
+        self._line.ready = True
+        await self._curtain.up.wait()
+        self._line.began = self._curtain.from_s + self._line.delay_s
         self._start.set()
 
     async def _one(self, voice: Voice, name: str) -> None:
@@ -167,20 +184,21 @@ def places(calls: int, frames: int) -> list[tuple[int, float]]:
 
 
 async def _play(kind: Kind, url: str, call: Call, calls: int, seconds: float) -> Heard:
-    stop = asyncio.Event()
-    lines = [Line(first) for first, _ in places(calls, call.frames)]
-    delays = [delay for _, delay in places(calls, call.frames)]
+    curtain = Curtain()
+    lines = [Line(first, delay_s) for first, delay_s in places(calls, call.frames)]
 
     async def one(number: int, line: Line) -> None:
-        await asyncio.sleep(delays[number])
         if kind.dialect is None:
-            await ours(url, call, line, f"peers-{number}", stop)
+            await ours(url, call, line, f"peers-{number}", curtain)
         else:
-            await Pair(url, kind.dialect, call, line, stop).run(f"peers-{number}")
+            await Pair(url, kind.dialect, call, line, curtain).run(f"peers-{number}")
 
     tasks = [asyncio.create_task(one(number, line)) for number, line in enumerate(lines)]
-    await _until(lambda: all(line.began or line.refused for line in lines), READY_S + STAGGER_S + 1)
-    span = Span(time.monotonic() + SETTLE_S, time.monotonic() + SETTLE_S + seconds)
+    await _until(lambda: all(line.ready or line.refused for line in lines), READY_S + 1)
+    curtain.from_s = time.monotonic() + 0.1
+    curtain.up.set()
+    warm_s = curtain.from_s + STAGGER_S + SETTLE_S
+    span = Span(warm_s, warm_s + seconds)
     await asyncio.sleep(span.to_s - time.monotonic())
     late = percentile((ms for line in lines for ms in line.lateness_ms), 0.99) or 0.0
     await _until(lambda: not any(_owed(call, line, span) for line in lines), WAIT_MS / 1000)
@@ -189,7 +207,7 @@ async def _play(kind: Kind, url: str, call: Call, calls: int, seconds: float) ->
     for line in lines:
         if line.began:
             found.add(heard(_turns(call, line, span), line.finals(), line.began, span))
-    stop.set()
+    curtain.stop.set()
     done, rest = await asyncio.wait(tasks, timeout=10)
     for task in rest:
         task.cancel()
