@@ -134,10 +134,15 @@ class Generator:
         self._process.stdin.write(json.dumps(order).encode() + b"\n")
 
 
-def cpu_s(pid: int) -> float:
-    """Processor time that a process has used; 0 where the system does not say."""
+def cpu_s(pid: int, main_thread: bool = False) -> float:
+    """Processor time that a process, or its main thread alone, has used; 0 where the system does not say."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text("ascii").rsplit(")", 1)[1].split()
+        fields = (
+            Path(f"/proc/{pid}/task/{pid}/stat" if main_thread else f"/proc/{pid}/stat")
+            .read_text("ascii")
+            .rsplit(")", 1)[1]
+            .split()
+        )
     except OSError:
         return 0.0
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
