@@ -64,6 +64,8 @@ def _alaw_table() -> Samples:
 
 
 _TABLES: Final = {"mulaw": _mulaw_table(), "alaw": _alaw_table()}
+_FLOATS: Final = {name: table.astype(np.float32) for name, table in _TABLES.items()}
+_LOWEST, _HIGHEST = np.float32(-32_768), np.float32(32_767)
 
 
 def decode(payload: bytes, encoding: Encoding) -> Samples:
@@ -104,7 +106,7 @@ class Leg:
     interpolator; nothing is lost by it, because the same delay holds for the whole leg.
     """
 
-    _KERNEL: Final = _half_band()
+    _KERNEL: Final = _half_band()  # the same from both ends, so that correlating is convolving
 
     def __init__(self, encoding: Encoding, rate_hz: int) -> None:
         if rate_hz not in (8_000, RATE_HZ) or encoding not in ("mulaw", "alaw", "l16"):
@@ -123,28 +125,41 @@ class Leg:
 
     def push(self, payload: bytes) -> list[tuple[bytes, bytes]]:
         """Bytes as received to whole frames, oldest first: 640 bytes of PCM, and the bytes they came from."""
+        if len(payload) == self.frame_bytes and not self._rest:  # what nearly every message is
+            return [(self._pcm(payload), payload)]
         data = self._rest + payload if self._rest else payload
         whole = len(data) // self.frame_bytes * self.frame_bytes
         self._rest = data[whole:]
         if not whole:
             return []
-        samples = decode(data[:whole], self.encoding)
-        if self.rate_hz != RATE_HZ:
-            samples = self._double(samples)
-        pcm = samples.tobytes()
+        pcm = self._pcm(data[:whole])
         size, raw = FRAME_SAMPLES * 2, self.frame_bytes
-        if len(pcm) == size:
-            return [(pcm, data[:whole])]
         return [(pcm[n * size : (n + 1) * size], data[n * raw : (n + 1) * raw]) for n in range(whole // raw)]
 
-    def _double(self, samples: Samples) -> Samples:
-        history = np.concatenate((self._history, samples.astype(np.float32)))
-        self._history = history[-len(self._history) :]
-        out = np.empty(2 * len(samples), dtype=np.float32)
-        half = len(self._KERNEL) // 2
-        out[0::2] = history[half - 1 : half - 1 + len(samples)]
-        out[1::2] = np.convolve(history, self._KERNEL, mode="valid")
-        return np.clip(np.rint(out), -32768, 32767).astype(np.int16)
+    def _pcm(self, data: bytes) -> bytes:
+        """Whole samples to PCM at 16 kHz."""
+        if self.rate_hz == RATE_HZ:
+            return decode(data, self.encoding).tobytes()
+        if self.encoding == "l16":
+            return self._double(np.frombuffer(data, dtype="<i2"))
+        return self._double(_FLOATS[self.encoding].take(np.frombuffer(data, dtype=np.uint8)))
+
+    def _double(self, samples: NDArray[np.int16] | NDArray[np.float32]) -> bytes:
+        # A hundred times a second and party: numpy's own wrappers would cost more than the sums.
+        kept, count = len(self._history), len(samples)
+        heard = np.empty(kept + count, dtype=np.float32)
+        heard[:kept] = self._history
+        heard[kept:] = samples
+        self._history = heard[count:]
+        between = np.correlate(heard, self._KERNEL)
+        np.rint(between, out=between)
+        np.maximum(between, _LOWEST, out=between)
+        np.minimum(between, _HIGHEST, out=between)
+        out = np.empty(2 * count, dtype=np.int16)
+        first = (kept + 1) // 2 - 1
+        out[0::2] = heard[first : first + count]
+        out[1::2] = between
+        return out.tobytes()
 
 
 class Timeline(Generic[T]):

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 from fastapi import WebSocket, WebSocketDisconnect
+from starlette.types import Message
 
 from assist.call import Call
 from assist.errors import AssistError, Busy, Idle, Oversize, TooFast, WireError
@@ -25,6 +26,8 @@ ACK_S = 1.0
 SEND_S = 10.0
 LAST_FINALS_S = 60.0
 TURN = 32
+SLACK = 0.1
+"""Patience with a silent peer is renewed ten times in its length, not at each message, and lasts so much longer."""
 
 
 class Ingest:
@@ -87,22 +90,31 @@ class Ingest:
         self.house.admit()
         loop = asyncio.get_running_loop()
         waiting_for = f"no hello within {limits.hello_timeout_s:g} s"
+        renewed, renew_at = False, 0.0
         try:
             async with asyncio.timeout(limits.hello_timeout_s) as patience:
                 while True:
-                    message = await self._receive(limits.max_message_bytes)
-                    self._count(loop.time())
+                    message = _content(await self.socket.receive(), limits.max_message_bytes)
+                    now = loop.time()
+                    self._count(now)
                     if self._messages % TURN == 0:
                         await asyncio.sleep(0)  # a socket that is always full must not keep the loop to itself
                     for said in self.protocol.receive(message):
-                        if isinstance(said, Bye):
+                        if isinstance(said, Sound):
+                            assert self.call, "a dialect gives audio only after Opened"
+                            self.call.hear(said.party, said.payload)
+                        elif isinstance(said, Bye):
                             self._reason = "bye"
                             return
-                        await self._do(said)
-                    if self.call:
+                        else:
+                            await self._do(said)
+                            renewed = False
+                    if self.call and (now >= renew_at or not renewed):
                         waiting_for = f"nothing for {limits.idle_timeout_s:g} s"
+                        renewed, renew_at = True, now + SLACK * limits.idle_timeout_s
                         # A paused call may be silent for as long as it likes: that its peer lives, pings tell.
-                        patience.reschedule(None if self.call.paused else loop.time() + limits.idle_timeout_s)
+                        until = None if self.call.paused else loop.time() + (1 + SLACK) * limits.idle_timeout_s
+                        patience.reschedule(until)
         except TimeoutError:
             raise Idle(waiting_for) from None
 
@@ -114,25 +126,8 @@ class Ingest:
         if self._messages > limits.messages_per_s * (limits.burst_s + limits.speed * since_s):
             raise TooFast(f"{self._messages} messages in {since_s:.1f} s; {limits.messages_per_s} a second are taken")
 
-    async def _receive(self, most_bytes: int) -> str | bytes:
-        message = await self.socket.receive()
-        if message["type"] == "websocket.disconnect":
-            if message.get("code") == 1009:
-                raise Oversize(f"a message far beyond {most_bytes} bytes")
-            # uvicorn says 1005 of a lost connection as well; only a close that the peer said carries a reason.
-            raise WebSocketDisconnect(message.get("code", 1005) if "reason" in message else 1006)
-        data: str | bytes | None = message.get("bytes")
-        if data is None:
-            data = message.get("text") or ""
-        if len(data) > most_bytes:
-            raise Oversize(f"a message of {len(data)} bytes; at most {most_bytes}")
-        return data
-
     async def _do(self, said: Said) -> None:
-        if isinstance(said, Sound):
-            assert self.call, "a dialect gives audio only after Opened"
-            self.call.hear(said.party, said.payload)
-        elif isinstance(said, Opened):
+        if isinstance(said, Opened):
             self.call = await self.house.open_call(said)
             self._life = asyncio.create_task(self.call.run(), name=f"call-{said.call}")
             for text in self.protocol.welcome():
@@ -210,6 +205,21 @@ class Ingest:
                     await self.socket.send_text(text)
             except (RuntimeError, WebSocketDisconnect, TimeoutError):
                 self._over = True
+
+
+def _content(message: Message, most_bytes: int) -> str | bytes:
+    """What the peer sent. Raises WebSocketDisconnect, Oversize."""
+    if message["type"] == "websocket.disconnect":
+        if message.get("code") == 1009:
+            raise Oversize(f"a message far beyond {most_bytes} bytes")
+        # uvicorn says 1005 of a lost connection as well; only a close that the peer said carries a reason.
+        raise WebSocketDisconnect(message.get("code", 1005) if "reason" in message else 1006)
+    data: str | bytes | None = message.get("bytes")
+    if data is None:
+        data = message.get("text") or ""
+    if len(data) > most_bytes:
+        raise Oversize(f"a message of {len(data)} bytes; at most {most_bytes}")
+    return data
 
 
 def _tell(call: Call, said: Said) -> None:

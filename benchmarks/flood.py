@@ -50,6 +50,13 @@ class Line:
         self.said += more
         return bool(more)
 
+    def rest(self) -> bytes:
+        """The end of what the server said to this call."""
+        with contextlib.suppress(OSError):
+            while self.listen():
+                pass
+        return self.said[-300:]
+
 
 def frame(payload: bytes, text: bool = False) -> bytes:
     """A client's websocket message, mask zero (RFC 6455, 5.2)."""
@@ -107,7 +114,10 @@ def play(lines: list[Line], frames: list[bytes], seconds: float) -> list[float]:
                 now = time.monotonic()
             late_ms.append((now - due) * 1000)
             for line in due_lines:
-                line.socket.sendall(frames[(line.first + line.sent) % len(frames)])
+                try:
+                    line.socket.sendall(frames[(line.first + line.sent) % len(frames)])
+                except OSError as error:
+                    raise RuntimeError(f"cut off after {line.sent} messages ({error}): {line.rest()!r}") from error
                 line.sent += 1
         for line in lines[tick % 50 :: 50]:  # acknowledgements, so that no buffer fills
             if select.select([line.socket], [], [], 0)[0]:

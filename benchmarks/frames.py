@@ -5,7 +5,8 @@ A real server whose recogniser says nothing, in its own process; two-channel cal
 dialect, mu-law to 16 kHz, timeline, voice gate, segmenter, journal; at ends of speech Silero's second opinion; finals
 with no words in them. A message holds 20 ms of both channels: 50 messages and 100 frames a second and call.
 
-`server_cores` is the server's processor time over the seconds of `--hold_s`; `cpu_s_per_audio_minute` the same for one
+`server_cores` is the server's processor time over the seconds of `--hold_s`, `loop_cores` that of the event loop's
+thread alone (the rest is the keeper's, which writes); `cpu_s_per_audio_minute` the same for one
 minute of one two-channel call, which neighbours on the machine disturb least; `lag_p99_ms` the upper edge of the bucket
 of the event loop's lag. Every call must have books without a gap that hold all that was sent. `--profile OUT` has
 py-spy (not among our dependencies) sample the server meanwhile, in its "raw" format, and `stacks` sums it up.
@@ -111,15 +112,16 @@ def measured(server: door.Door, asked: Asked) -> dict[str, Any]:
     if asked.profile:
         command = ["py-spy", "record", "--nonblocking", "-f", "raw", "-r", "200", "-d", str(int(asked.hold_s))]
         spy = subprocess.Popen([*command, "-o", str(asked.profile), "-p", str(pid)], stdout=subprocess.DEVNULL)
-    before, used, began = look(pid, server.url, 0.0), cpu_s(server), time.monotonic()
+    before, used, loop, began = look(pid, server.url, 0.0), cpu_s(pid), cpu_s(pid, True), time.monotonic()
     time.sleep(asked.hold_s)
-    used, wall_s = cpu_s(server) - used, time.monotonic() - began
+    used, loop, wall_s = cpu_s(pid) - used, cpu_s(pid, True) - loop, time.monotonic() - began
     after = look(pid, server.url, wall_s)
     if spy:
         spy.wait(60)
     return {
         "live": after.calls,
         "server_cores": round(used / wall_s, 3),
+        "loop_cores": round(loop / wall_s, 3),
         "lag_p99_ms": lag_p99_ms(before.counts, after.counts),
         "rss_mb": after.rss_mb,
         "threads": after.threads,
@@ -153,6 +155,7 @@ def show(document: dict[str, Any]) -> None:
     """The table for people."""
     rows = [
         ("server, cores", document["server_cores"], f"<= {MOST_CORES} at 200 calls"),
+        ("of these the event loop's thread", document["loop_cores"], ""),
         ("CPU s a minute of a call", document["cpu_s_per_audio_minute"], ""),
         ("us a message (two frames)", document["us_per_message"], ""),
         ("loop lag p99, ms", document["lag_p99_ms"], f"<= {MOST_LAG_MS:g}"),

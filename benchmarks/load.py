@@ -50,7 +50,7 @@ from assist.errors import BadMessage
 from assist.events import CallEnded, Entry, Faltered, Missing, Skipped, SpeechStarted, Transcribed
 from benchmarks import door
 from benchmarks.calls import SHIPPED, Script, Turn, for_scripted, script_of
-from benchmarks.capacity import cpu_s
+from benchmarks.capacity import whole_cpu_s
 from benchmarks.follow import Received, follow, last_of, looped
 from benchmarks.latency import LATE_MS, TOKENS_PER_S, is_random
 from benchmarks.make_weights import found as made
@@ -446,13 +446,13 @@ class Run:
             self._began = time.monotonic()
             idle = await self._look()
             looking = asyncio.create_task(self._keep_looking(phones))
-            used = cpu_s(server)
+            used = whole_cpu_s(server)
             for guest in guests:
                 await asyncio.sleep(max(0.0, self._began + guest.due_s - time.monotonic()))
                 phones.ring(guest)
             length_s = sum(phase.length_s for phase in plan)
             await asyncio.sleep(max(0.0, self._began + length_s - time.monotonic()))
-            used = (cpu_s(server) - used) / length_s
+            used = (whole_cpu_s(server) - used) / length_s
             generator_s = await phones.end(LONGEST * asked.hold_s + END_S)
             looking.cancel()
             await asyncio.gather(looking, return_exceptions=True)
