@@ -86,7 +86,7 @@ def run(asked: Asked, data_dir: Path) -> dict[str, Any]:
         finally:
             for each in generators:
                 each.kill()
-                each.wait()
+                each.communicate()
     minutes = asked.calls * asked.hold_s / 60
     return {
         "call": asked.call.name,
@@ -187,7 +187,10 @@ def main() -> int:
         return 2
     show(document)
     if asked.profile:
-        top = [(name, f"{own:.1f}", f"{within:.1f}") for name, own, within in stacks(asked.profile.open())[:60]]
+        top = [
+            (name, f"{own:.1f}", f"{within:.1f}")
+            for name, own, within in stacks(asked.profile.read_text().splitlines())[:60]
+        ]
         print("\n" + table(("function", "own %", "with calls %"), top))
     finish("frames", document, machine, out)
     return 0
