@@ -57,6 +57,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("assist")
 
+IN_HERE_S, APART_S = 30.0, 60.0
+"""When the gate gives up on an utterance. A process that hangs is ended and replaced before, and what it heard is heard
+anew (models/apart.py), which must not be given up meanwhile."""
+
 DIALECTS: Dialects = {"plain": Plain, "twilio": Twilio}
 
 
@@ -214,7 +218,11 @@ def prepare(settings: Settings) -> tuple[House, Parts]:
     search = searching(knowledge, encode, house.notices)
     parts = Parts(
         hub=house.hub,
-        gate=Gate(listens, partials=settings.recogniser.partials),
+        gate=Gate(
+            listens,
+            partials=settings.recogniser.partials,
+            deadline_s=IN_HERE_S if settings.recogniser.kind == "scripted" else APART_S,
+        ),
         analysers=judgements(settings, knowledge, encode, house.notices),
         segmenter=lambda party: Segmenter(party, webrtc.load(), speech_left, settings.endpointing),
         guide=partial(Guide, knowledge, search, taste=taste(settings, encode, house.notices)),
