@@ -171,6 +171,7 @@ class Mind:
             await self._understand(*item)
             self._working = False
             self._look_ahead()
+        self._eager.clear()  # nothing is shown after the end
 
     def marked(self, ref: str, mark: Mark) -> None:
         """What the agent did with a suggestion: it need not come again."""

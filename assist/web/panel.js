@@ -16,6 +16,7 @@ const stageNames = {
   analyse: "mood, voice, topic",
   suggest: "suggestions",
   total: "speech to screen",
+  eager: "speech to screen, ahead of the sentence",
 };
 
 export function drawHead(state, { phase, behind_ms, now_ms, topics }) {
@@ -121,7 +122,7 @@ export function drawPlaybook(playbook) {
 }
 
 export function drawLatency(latency) {
-  const total = (kind) => latency[kind]?.stages.total ?? latency[kind]?.stages.final;
+  const total = (kind) => latency[kind]?.stages.total ?? latency[kind]?.stages.eager ?? latency[kind]?.stages.final;
   const figures = [
     ["words", total("Transcribed")],
     ["advice", total("Suggested")],
