@@ -395,8 +395,7 @@ class Apart:
             failed = 0
             how, late, unanswered = child.listen()
             with self._turn:
-                for request in unanswered:
-                    self._suspect(request, how, late)
+                self._suspect(unanswered, how, late)
             for request in unanswered:
                 request.answer.set_exception(Gone())
             if not self._closed:
@@ -411,12 +410,17 @@ class Apart:
                 self._notices.append(down)
             self._turn.notify_all()
 
-    def _suspect(self, request: Request, how: str, late: Request | None) -> None:
-        for each in request.utterances:
-            who = each.call, each.id
+    def _suspect(self, unanswered: Sequence[Request], how: str, late: Request | None) -> None:
+        """One more death for each that was heard: for its partial and its final together one, as it died once."""
+        times: dict[tuple[str, str], int] = {}
+        for request in unanswered:
             # Who is late and alone in its request needs no second proof.
-            times = 2 if request is late and len(request.utterances) == 1 else 1
-            self._deaths.setdefault(who, []).extend([how] * times)
+            proof = 2 if request is late and len(request.utterances) == 1 else 1
+            for each in request.utterances:
+                who = each.call, each.id
+                times[who] = max(proof, times.get(who, 0))
+        for who, proof in times.items():
+            self._deaths.setdefault(who, []).extend([how] * proof)
             self._deaths.move_to_end(who)
         while len(self._deaths) > REMEMBERED:
             self._deaths.popitem(last=False)

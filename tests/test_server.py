@@ -224,7 +224,7 @@ async def test_a_recogniser_that_is_killed_again_and_again_costs_no_final(tmp_pa
         assert re.search(r"died of SIGKILL; it was hearing [1-9]", server.log.read_text())
     ended = entries[-1].event
     assert isinstance(ended, CallEnded) and ended.reason == "bye"
-    assert not any(isinstance(e.event, Faltered) for e in entries)
+    assert [e.event for e in entries if isinstance(e.event, Faltered)] == []
     for party, ledger in ended.ledger.items():
         assert ledger.gap_ms == 0 and "recogniser_failed" not in ledger.skipped_ms, party
         said = {word for who, text in finals(entries) if who == party for word in text.split()}

@@ -180,6 +180,15 @@ def test_who_was_being_heard_when_a_process_was_killed_is_heard_by_the_next() ->
         assert time.monotonic() - began < 1.8 * fragile.SLOW_S
 
 
+def test_one_death_is_one_however_many_stages_of_an_utterance_were_being_heard() -> None:
+    with loaded(workers=2) as recogniser, ThreadPoolExecutor(2) as pool:
+        stages = [replace(fated(SLOW), stage="partial"), fated(SLOW)]
+        said = [pool.submit(recogniser.transcribe, each) for each in stages]
+        time.sleep(fragile.SLOW_S / 2)
+        os.kill(recogniser.pids[0], signal.SIGKILL)
+        assert [each.result().stage for each in said] == ["partial", "final"]
+
+
 def test_a_process_that_dies_idle_is_replaced() -> None:
     with loaded(processes=2) as recogniser:
         first = recogniser.pids
