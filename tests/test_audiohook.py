@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import time
 import uuid
@@ -15,9 +16,14 @@ from websockets.exceptions import InvalidStatus
 
 from assist import replay
 from assist.audio import encode_mulaw
+from assist.config import Server, Settings
+from assist.errors import Unauthorized
+from assist.protocols import Handshake
 from benchmarks import door
-from benchmarks.calls import SHIPPED, Script
+from benchmarks.calls import SHIPPED, Script, for_scripted
+from server import dialects
 from tests import genesys
+from tests.conftest import QUICK
 from tests.genesys import parameters, session, signed
 from tests.test_refusals import counter
 from tests.wire import until
@@ -85,6 +91,29 @@ async def test_a_call_is_heard_and_told_back_before_it_is_closed(
     for ledger in books["ledger"].values():
         assert ledger["gap_ms"] == 0 and ledger["received_ms"] == len(stereo) / 16
         assert ledger["skipped_ms"].keys() <= {"too_short", "fragment"}
+
+
+async def test_a_pong_does_not_wait_for_a_recogniser_that_is_slow(
+    tmp_path: Path, script: Script, stereo: bytes
+) -> None:
+    says = for_scripted(script, tmp_path / "say.json", delay_ms=3_000)
+    slow = {**QUICK, "ASSIST_RECOGNISER_SCRIPT": str(says), "ASSIST_INGEST_PROMISED_LOAD": "0"}
+    with door.running(tmp_path, slow) as server:
+        async with session(server.ws) as client:
+            await client.send("open", **parameters(client.organisation, str(uuid.uuid4())))
+            await client.wait("opened")
+            await client.hear(stereo[: 16_000 * 10])
+            await client.send("close", reason="end")
+            waits: list[float] = []
+            while not client.all("event"):
+                asked = time.monotonic()
+                await client.send("ping")
+                await client.wait("pong", 5, len(waits) + 1)
+                waits.append(time.monotonic() - asked)
+                await asyncio.sleep(0.1)
+            await client.wait("closed", 10)
+            assert len(waits) > 10 and max(waits) < 1
+            assert len(client.entities("transcript")) == 2 and client.came[-1]["type"] == "closed"
 
 
 async def test_pauses_and_losses_stand_in_the_books_and_times_stay_true(
@@ -265,3 +294,14 @@ async def test_without_ids_there_is_no_session(server: door.Door) -> None:
         async with session(server.ws, headers):
             pass
     assert answer.value.response.status_code == 400
+
+
+@pytest.mark.parametrize(("host", "lets_in"), [("127.0.0.1", True), ("0.0.0.0", False)])
+def test_without_keys_it_is_open_on_loopback_only_and_says_so(
+    host: str, lets_in: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    protocol = dialects(Settings(server=Server(host=host)))["audiohook"]()
+    assert "ingest.audiohook_keys is empty" in caplog.text
+    asked = Handshake("/ingest/audiohook", {name.lower(): value for name, value in genesys.asking().items()}, 0.0)
+    with contextlib.nullcontext() if lets_in else pytest.raises(Unauthorized):
+        protocol.greet(asked)

@@ -143,7 +143,7 @@ class AudioHook:
         if not 0 <= read.serverseq <= self._sent:
             raise BadMessage(f"serverseq: {read.serverseq} was never sent")
         self._heard = read.seq
-        if self._closing:
+        if self._closed or (self._closing and read.type != "ping"):
             return [Odd("after_close")]
         if read.type == "open":
             return self._open(_parameters(read, _Open))
