@@ -33,17 +33,19 @@ import uvicorn
 from fastapi import FastAPI
 from numpy.typing import NDArray
 
+from assist.access import Access
 from assist.analyse import Analyser
 from assist.audio import Samples
 from assist.call import Parts
 from assist.config import Settings, load
 from assist.errors import AssistError, ConfigError, ModelMissing
 from assist.flag import Watch
-from assist.gateway import build
+from assist.gateway import LOOPBACK, build
 from assist.house import House
 from assist.ingest import Dialects
 from assist.knowledge import Encoder, Knowledge
 from assist.metrics import Metrics
+from assist.protocols.audiohook import AudioHook
 from assist.protocols.plain import Plain
 from assist.protocols.twilio import Twilio
 from assist.search import Search
@@ -61,7 +63,18 @@ IN_HERE_S, APART_S = 30.0, 60.0
 """When the gate gives up on an utterance. A process that hangs is ended and replaced before, and what it heard is heard
 anew (models/apart.py), which must not be given up meanwhile."""
 
-DIALECTS: Dialects = {"plain": Plain, "twilio": Twilio}
+
+def dialects(settings: Settings) -> Dialects:
+    """Name in `/ingest/<name>` to a new Protocol. Raises ConfigError."""
+    ingest, language = settings.ingest, settings.recogniser.language
+    here = settings.server.host in LOOPBACK
+    if not ingest.audiohook_keys:
+        log.warning(
+            "ingest.audiohook_keys is empty: AudioHook sockets are %s", "open to all here" if here else "refused"
+        )
+    access = Access(ingest.audiohook_keys, ingest.audiohook_host, open_to_all=here)
+    languages = () if language == "auto" else (language,)
+    return {"plain": Plain, "twilio": Twilio, "audiohook": partial(AudioHook, access.check, languages)}
 
 
 def recogniser(settings: Settings, notices: list[str]) -> Recogniser:
@@ -260,7 +273,7 @@ async def serve(settings: Settings) -> int:
 
     server = settings.server
     config = uvicorn.Config(
-        build(house, DIALECTS, lifespan),
+        build(house, dialects(settings), lifespan),
         host=server.host,
         port=server.port,
         ws="websockets-sansio",

@@ -43,6 +43,9 @@ class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Ingest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Limits on what comes in. Audio may run `burst_s` ahead of `speed` times real time; so may messages, counted as
     `messages_per_s`. `origins`: foreign web origins that may open ingest sockets (phone platforms send none, or ours).
+    `audiohook_keys`: API key to client secret (base64) of whoever may open AudioHook sockets; "" for a secret: that key
+    may come unsigned. Without any, everybody may on a loopback address, and elsewhere nobody. `audiohook_host`: the
+    host that Genesys signs, where a proxy changes it.
     `promised_load`: how much of the recogniser's time live calls may be expected to take; one more than that is refused
     at its hello, with the time after which to try again. 0: only `max_calls` limits them.
     """
@@ -54,6 +57,8 @@ class Ingest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     idle_timeout_s: Patience = 600.0
     messages_per_s: Count = 250
     origins: tuple[str, ...] = ()
+    audiohook_keys: dict[str, str] = {}
+    audiohook_host: str = ""
     burst_s: Seconds = 10.0
     speed: Annotated[float, msgspec.Meta(ge=1.0)] = 1.25
 
@@ -151,7 +156,7 @@ def _put(given: dict[str, Any], name: str, text: str) -> None:
         raise ConfigError(f"environment: unknown setting {name}{_nearest(name, known)}")
     section, key = known[name]
     value: Any = text
-    if text[:1] == "[" and not isinstance(getattr(getattr(Settings(), section), key), str):
+    if text[:1] in ("[", "{") and not isinstance(getattr(getattr(Settings(), section), key), str):
         try:
             value = msgspec.json.decode(text)
         except msgspec.DecodeError as error:

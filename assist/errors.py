@@ -22,6 +22,7 @@ AssistError
     ├── UnknownCall        no such call
     ├── FutureCursor       `after` lies beyond the log
     ├── Forbidden          another site's page asks, or a host name that is not ours
+    ├── Unauthorized       no key of ours, a wrong signature, one that is too old or was used before
     ├── Idle               the peer said nothing for too long
     ├── Busy               no room for another call now
     └── Draining           the server is shutting down
@@ -123,6 +124,12 @@ class Forbidden(WireError):
     code = "forbidden"
     close_code = 1008
     http_status = 403
+
+
+class Unauthorized(WireError):
+    code = "unauthorized"
+    close_code = 4401
+    http_status = 401
 
 
 class Idle(WireError):

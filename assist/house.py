@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from assist.admission import TYPICAL_S, Admission
 from assist.audio import SAMPLES_PER_MS, Utterance
 from assist.call import Call, Parts
 from assist.config import Settings
-from assist.errors import Busy, Draining, UnknownCall
+from assist.errors import Busy, Draining, DuplicateCall, UnknownCall
 from assist.events import Marked, Reviewed
 from assist.hub import Hub, Store
 from assist.keep import Keeper, recover
@@ -31,6 +32,8 @@ from assist.transcribe import Gate
 log = logging.getLogger("assist.house")
 
 LAG_TICK_S = 0.1
+MOST_AGAIN = 100
+"""Sessions of one conversation; each further one looks for its number from the first on."""
 
 
 class House:
@@ -113,13 +116,16 @@ class House:
         if live + 1 > self.admission.room:
             raise Busy(f"{live} calls are live; one more would make finals wait for all of them", again_s)
 
-    async def open_call(self, opened: Opened) -> Call:
-        """Let a call in; its first entry is on disk on return. Raises Draining, Busy, DuplicateCall, StoreFailed."""
+    async def open_call(self, opened: Opened, *, again: bool = False) -> Call:
+        """Let a call in; its first entry is on disk on return. Raises Draining, Busy, DuplicateCall, StoreFailed.
+
+        `again`: where its id is known, it is let in as `ID.2`, `ID.3` and so on.
+        """
         self.admit()
         self._opening += 1
         try:
-            call = await self._make(opened)
-            self.calls[opened.call] = call
+            call = await self._make_again(opened) if again else await self._make(opened)
+            self.calls[call.opened.call] = call
         finally:
             self._opening -= 1
             self._left.set()
@@ -133,6 +139,12 @@ class House:
             self.leave(call)
             raise
         return call
+
+    async def _make_again(self, opened: Opened) -> Call:
+        for count in range(1, MOST_AGAIN):
+            with contextlib.suppress(DuplicateCall):
+                return await self._make(opened if count == 1 else replace(opened, call=f"{opened.call}.{count}"))
+        raise DuplicateCall(f"call {opened.call!r} came {MOST_AGAIN} times")
 
     async def _make(self, opened: Opened) -> Call:
         made = await self.hub.open(opened.call)

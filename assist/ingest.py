@@ -9,16 +9,32 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import msgspec
-from fastapi import WebSocket, WebSocketDisconnect
+from fastapi import Response, WebSocket, WebSocketDisconnect
 from starlette.types import Message
 
 from assist.call import Call
-from assist.errors import AssistError, Busy, Idle, Oversize, TooFast, WireError
+from assist.errors import AssistError, Busy, Idle, Oversize, TooFast, Unauthorized, WireError
 from assist.house import House
-from assist.protocols import Bye, Dropped, Key, Lost, Odd, Opened, Pause, Protocol, Resume, Said, Sound
+from assist.protocols import (
+    Bye,
+    Dropped,
+    Due,
+    Handshake,
+    Key,
+    Lost,
+    Odd,
+    Opened,
+    Pause,
+    Protocol,
+    Resume,
+    Said,
+    Sound,
+)
 
 log = logging.getLogger("assist.ingest")
 
@@ -26,6 +42,8 @@ ACK_S = 1.0
 SEND_S = 10.0
 LAST_FINALS_S = 60.0
 TURN = 32
+UNAUTHORISED_S = 0.5
+"""A key that is not let in hears so no sooner than this after it came, whatever was wrong with it."""
 SLACK = 0.1
 """Patience with a silent peer is renewed ten times in its length, not at each message, and lasts so much longer."""
 
@@ -39,6 +57,11 @@ class Ingest:
         self.house = house
         self.call: Call | None = None
         self._life: asyncio.Task[None] | None = None
+        self._telling: asyncio.Task[None] | None = None
+        self._voice = asyncio.Lock()
+        self._parted = asyncio.Event()
+        """The peer has said goodbye, or is gone."""
+        self._bye = False
         self._over = False
         self._messages = 0
         self._began = 0.0
@@ -47,6 +70,11 @@ class Ingest:
 
     async def serve(self) -> None:
         """Accept, listen until something ends it, see the call out, close."""
+        self._came = asyncio.get_running_loop().time()
+        try:
+            self.protocol.greet(handshake(self.socket))
+        except WireError as refused:
+            return await self._turn_away(refused)
         await self.socket.accept(self.protocol_name())
         error: AssistError | None = None
         listening = asyncio.create_task(self._listen())
@@ -79,6 +107,31 @@ class Ingest:
         finally:  # whatever happens to its socket, a call that has ended gives its place back
             if self.call:
                 self.house.leave(self.call)
+            await self._stop_telling()
+
+    async def _stop_telling(self) -> None:
+        if self._telling:
+            self._telling.cancel()
+            outcome = (await asyncio.gather(self._telling, return_exceptions=True))[0]
+            if isinstance(outcome, Exception):
+                log.error("what was heard could not be told", exc_info=outcome)
+
+    async def _turn_away(self, error: WireError) -> None:
+        """Answer the request for a socket with an error instead of a socket."""
+        self._count_error(error)
+        await self._no_sooner(error)
+        body = msgspec.json.encode({"code": error.code, "message": str(error)})
+        with contextlib.suppress(RuntimeError, WebSocketDisconnect, TimeoutError):
+            async with asyncio.timeout(SEND_S):
+                await self.socket.send_denial_response(Response(body, error.http_status, media_type="application/json"))
+
+    def _count_error(self, error: AssistError) -> None:
+        self.house.metrics.errors.labels(error.code).inc()
+        log.info("ingest: %s: %s", error.code, error)
+
+    async def _no_sooner(self, error: AssistError) -> None:
+        if isinstance(error, Unauthorized):
+            await asyncio.sleep(self._came + UNAUTHORISED_S - asyncio.get_running_loop().time())
 
     def protocol_name(self) -> str | None:
         """The first subprotocol asked for is echoed: some platforms fail the handshake otherwise."""
@@ -104,7 +157,8 @@ class Ingest:
                             assert self.call, "a dialect gives audio only after Opened"
                             self.call.hear(said.party, said.payload)
                         elif isinstance(said, Bye):
-                            self._reason = "bye"
+                            self._reason, self._bye = "bye", True
+                            self._parted.set()
                             return
                         else:
                             await self._do(said)
@@ -128,12 +182,28 @@ class Ingest:
 
     async def _do(self, said: Said) -> None:
         if isinstance(said, Opened):
-            self.call = await self.house.open_call(said)
-            self._life = asyncio.create_task(self.call.run(), name=f"call-{said.call}")
-            for text in self.protocol.welcome():
-                await self._send(text)
+            call = self.call = await self._open(said)
+            self._life = asyncio.create_task(call.run(), name=f"call-{call.opened.call}")
+            await self._say(self.protocol.welcome)
+            if self.protocol.follows:
+                self._telling = asyncio.create_task(self._retell(call), name=f"retell-{call.opened.call}")
+        elif isinstance(said, Due):
+            await self._say(self.protocol.replies)
         elif self.call:
             _tell(self.call, said)
+
+    async def _open(self, opened: Opened) -> Call:
+        try:
+            async with asyncio.timeout(self.protocol.opens_s):
+                return await self.house.open_call(opened, again=self.protocol.repeats)
+        except TimeoutError:
+            raise Busy(f"the call could not be opened within {self.protocol.opens_s:g} s") from None
+
+    async def _retell(self, call: Call) -> None:
+        """The call's own log, to dialects that want to know, until it has ended and all is told."""
+        async for line in self.house.hub.follow(call.opened.call, 0):
+            if line:
+                await self._say(partial(self.protocol.tell, line.entry))
 
     async def _ack(self) -> None:
         """What is on disk, once a second, to dialects that want to know."""
@@ -144,8 +214,7 @@ class Ingest:
                 state = (self.call.log.kept, dict(self.call.sound.kept_ms))
                 if state != told:
                     told = state
-                    for text in self.protocol.ack(*state):
-                        await self._send(text)
+                    await self._say(partial(self.protocol.ack, *state))
 
     async def _drained(self) -> None:
         """Returns when the server will wait for this call no longer."""
@@ -156,8 +225,7 @@ class Ingest:
 
     async def _see_out(self, error: AssistError | None) -> None:
         if error:
-            self.house.metrics.errors.labels(error.code).inc()
-            log.info("ingest: %s: %s", error.code, error)
+            self._count_error(error)
         call = self.call
         if call:
             if self._reason != "error:internal":
@@ -165,13 +233,26 @@ class Ingest:
                     for said in self.protocol.flush():
                         _tell(call, said)
             call.end(self._reason)
+        parting = asyncio.create_task(self._part()) if self.protocol.parting_s and not self._over else None
+        try:
+            await self._say_goodbye(error, call)
+            if parting and self._bye:
+                await asyncio.wait({parting}, timeout=self.protocol.parting_s)  # to hang up is the peer's part
+        finally:
+            if parting:
+                parting.cancel()
+                await asyncio.gather(parting, return_exceptions=True)
+        if not self._over:
+            with contextlib.suppress(RuntimeError, WebSocketDisconnect, TimeoutError):
+                async with asyncio.timeout(SEND_S):
+                    await self.socket.close(self._close_code, (error.code if error else self._reason)[:120])
+
+    async def _say_goodbye(self, error: AssistError | None, call: Call | None) -> None:
         if error:
-            # What is wrong inside, with its paths, is for our log.
-            message = str(error) if isinstance(error, WireError) else "the server could not go on; its log says why"
-            told: dict[str, str | int] = {"type": "error", "code": error.code, "message": message}
-            if isinstance(error, Busy):
-                told["retry_after_s"] = error.again_s
-            await self._send(msgspec.json.encode(told).decode())
+            await self._no_sooner(error)
+            await self._say(partial(self.protocol.refusal, error))
+        elif self._reason == "drained":
+            await self._say(self.protocol.leave)
         if call and self._life:
             # The call outlives its socket until its last final is out; nobody else waits for it.
             await self._last_finals(call, self._life)
@@ -179,15 +260,31 @@ class Ingest:
             if isinstance(outcome, BaseException):
                 log.error("call %s ended badly", call.opened.call, exc_info=outcome)
             await self.house.keeper.flush()
-            for text in (
-                *self.protocol.ack(call.log.kept, dict(call.sound.kept_ms)),
-                *self.protocol.farewell(self._reason, call.ledger),
-            ):
-                await self._send(text)
-        if not self._over:
-            with contextlib.suppress(RuntimeError, WebSocketDisconnect, TimeoutError):
-                async with asyncio.timeout(SEND_S):
-                    await self.socket.close(self._close_code, (error.code if error else self._reason)[:120])
+            if self._telling:
+                await asyncio.wait({self._telling}, timeout=SEND_S)
+            await self._say(partial(self.protocol.ack, call.log.kept, dict(call.sound.kept_ms)))
+        if self.protocol.parting_s and not self._over:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._parted.wait(), self.protocol.parting_s)
+        if call or self._bye:
+            await self._say(partial(self.protocol.farewell, self._reason, call.ledger if call else {}))
+
+    async def _part(self) -> None:
+        """What the peer says when its call is over: it is answered still, and its own goodbye is heard."""
+        most_bytes = self.house.settings.ingest.max_message_bytes
+        try:
+            while True:
+                with contextlib.suppress(WireError):
+                    for said in self.protocol.receive(_content(await self.socket.receive(), most_bytes)):
+                        if isinstance(said, Due):
+                            await self._say(self.protocol.replies)
+                        elif isinstance(said, Bye):
+                            self._bye = True
+                            self._parted.set()
+                await asyncio.sleep(0)
+        except (RuntimeError, WebSocketDisconnect):
+            self._over = True
+            self._parted.set()
 
     async def _last_finals(self, call: Call, life: asyncio.Task[None]) -> None:
         """Wait as long as its log grows; with nothing new for so long it is given up, and the books say so."""
@@ -197,6 +294,13 @@ class Ingest:
             await asyncio.wait({life}, timeout=LAST_FINALS_S)
         life.cancel()
 
+    async def _say(self, texts: Callable[[], list[str]]) -> None:
+        """Texts are made when it is their turn: a dialect may number them, and several tasks speak."""
+        async with self._voice:
+            if not self._over:
+                for text in texts():
+                    await self._send(text)
+
     async def _send(self, text: str) -> None:
         """A peer that has gone, or does not read, is told no more; it must not hold its call."""
         if not self._over:
@@ -205,6 +309,16 @@ class Ingest:
                     await self.socket.send_text(text)
             except (RuntimeError, WebSocketDisconnect, TimeoutError):
                 self._over = True
+
+
+def handshake(socket: WebSocket) -> Handshake:
+    """The request for this socket, as it came."""
+    scope = socket.scope
+    headers: dict[str, str] = {}
+    for name, value in socket.headers.items():
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    target = scope["raw_path"] + (b"?" + scope["query_string"] if scope["query_string"] else b"")
+    return Handshake(target.decode("latin-1"), headers, time.time(), tuple(scope.get("subprotocols") or ()))
 
 
 def _content(message: Message, most_bytes: int) -> str | bytes:

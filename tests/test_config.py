@@ -50,6 +50,9 @@ def test_the_environment_goes_before_the_file(tmp_path: Path) -> None:
         ("ASSIST_MIND_ANALYSERS", '["topic", "stress"]', ("topic", "stress")),
         ("ASSIST_MIND_ANALYSERS", "[]", ()),
         ("ASSIST_SERVER_DATA_DIR", "[data]", "[data]"),
+        ("ASSIST_INGEST_AUDIOHOOK_KEYS", '{"key": "c2VjcmV0"}', {"key": "c2VjcmV0"}),
+        ("ASSIST_INGEST_AUDIOHOOK_KEYS", "{}", {}),
+        ("ASSIST_SERVER_DATA_DIR", "{data}", "{data}"),
     ],
 )
 def test_what_the_environment_says_takes_its_type(name: str, text: str, wanted: object) -> None:

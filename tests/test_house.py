@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from threading import Event
 
 import pytest
+from fastapi import WebSocket
+from starlette.types import Message
 
 from assist.admission import Admission
 from assist.call import Parts
@@ -16,12 +19,16 @@ from assist.errors import Busy, StoreFailed
 from assist.events import CallEnded, Line
 from assist.flag import Watch
 from assist.house import House
+from assist.ingest import Ingest
 from assist.metrics import Metrics
 from assist.protocols import Opened
+from assist.protocols.audiohook import AudioHook
 from assist.segment import Segmenter
 from assist.stores.memory import Memory
 from assist.suggest import Guide
 from assist.transcribe import Gate
+from tests import genesys
+from tests.golden.exchange import ASKED, ORGANISATION, SESSION
 from tests.scene import BOTH, Echo, knowledge
 from tests.voice import is_loud
 
@@ -109,3 +116,41 @@ async def test_a_call_that_would_break_the_promise_is_refused_with_a_time_to_com
     await call.run()
     house.leave(call)
     house.admit()
+
+
+class Hasty(AudioHook):
+    """AudioHook, less patient with the disk."""
+
+    opens_s: float | None = 0.3
+
+
+async def test_a_disk_that_hangs_is_told_in_time_to_who_waits(house: House) -> None:
+    came: asyncio.Queue[Message] = asyncio.Queue()
+    sent: list[Message] = []
+    opening = {"version": "2", "type": "open", "id": SESSION, "seq": 1, "serverseq": 0, "position": "PT0S",
+               "parameters": genesys.parameters(ORGANISATION, SESSION)}  # fmt: skip
+    closing = {**opening, "type": "close", "seq": 2, "parameters": {"reason": "disconnect"}}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+        if "disconnect" in str(message.get("text")):
+            came.put_nowait({"type": "websocket.receive", "text": json.dumps(closing)})
+        if "closed" in str(message.get("text")):
+            came.put_nowait({"type": "websocket.disconnect", "code": 1000, "reason": ""})
+
+    headers = [(name.encode(), value.encode()) for name, value in ASKED.items()]
+    scope = {"type": "websocket", "path": "/", "raw_path": b"/", "query_string": b"", "headers": headers}
+    for message in ({"type": "websocket.connect"}, {"type": "websocket.receive", "text": json.dumps(opening)}):
+        came.put_nowait(message)
+    store = house.store
+    assert isinstance(store, Slow)
+    store.go.clear()
+    serving = asyncio.create_task(Ingest(WebSocket(scope, came.get, send), Hasty(lambda _: None), house).serve())
+    try:
+        await asyncio.wait_for(serving, 4)
+    finally:
+        store.go.set()
+    told = [json.loads(message["text"]) for message in sent if "text" in message]
+    assert [each["type"] for each in told] == ["disconnect", "closed"]
+    assert told[0]["parameters"]["info"].startswith("503 busy: the call could not be opened within 0.3 s")
+    assert not house.calls

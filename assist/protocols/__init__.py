@@ -1,19 +1,33 @@
 """Telephony dialects, one per file: messages in, said things out. No socket, no clock, no await.
 
-A dialect is a `Protocol`: feed it messages with `receive`, send what `replies` gives. Bad messages raise a
-`WireError`; everything said before stays said.
+A dialect is a `Protocol`: show it the handshake, feed it messages with `receive`, send the texts it gives, each as soon
+as it is made (it may number them). Bad messages raise a `WireError`; everything said before stays said.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol as Interface
 
 import msgspec
 
 from assist.audio import Encoding, Party
-from assist.errors import BadMessage
-from assist.events import Ledger
+from assist.errors import AssistError, BadMessage, Busy, WireError
+from assist.events import Entry, Ledger
+
+
+@dataclass(frozen=True, slots=True)
+class Handshake:
+    """What came with the request for the socket. `headers`: names in lower case, one that came twice joined by ", ".
+
+    `target` is path and query as they were sent; `at_s` is when it came, seconds of Unix time.
+    """
+
+    target: str
+    headers: Mapping[str, str]
+    at_s: float
+    subprotocols: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +102,28 @@ class Bye:
     """The platform says the call is over."""
 
 
-Said = Opened | Sound | Lost | Dropped | Odd | Pause | Resume | Key | Bye
+@dataclass(frozen=True, slots=True)
+class Due:
+    """The platform waits for an answer: `replies` has it."""
+
+
+Said = Opened | Sound | Lost | Dropped | Odd | Pause | Resume | Key | Bye | Due
 
 
 class Protocol(Interface):
     """One socket's dialect."""
+
+    follows: bool
+    """It wants to be told each entry of its call's log."""
+    repeats: bool
+    """An id may come again, of the same conversation: the further calls are `ID.2`, `ID.3`."""
+    opens_s: float | None
+    """Within so many seconds the platform must have its welcome, or a refusal."""
+    parting_s: float
+    """For so many seconds the platform's own goodbye is waited for where the end is ours, then that it hangs up."""
+
+    def greet(self, handshake: Handshake) -> None:
+        """What was asked for, before it is granted. Raises WireError: then it is not."""
 
     def receive(self, message: str | bytes) -> list[Said]:
         """One websocket message to what it says, in order. Raises WireError."""
@@ -100,11 +131,23 @@ class Protocol(Interface):
     def flush(self) -> list[Said]:
         """What was held back for order, when nothing more will come."""
 
+    def replies(self) -> list[str]:
+        """Texts to send at once, because of what was received."""
+
     def welcome(self) -> list[str]:
         """Texts to send once the call is accepted."""
 
     def ack(self, seq: int, audio_ms: dict[str, int]) -> list[str]:
         """Texts to send when log and audio up to here are on disk."""
+
+    def tell(self, entry: Entry) -> list[str]:
+        """Texts to send because of this entry of the call's log. Only asked where it follows."""
+
+    def refusal(self, error: AssistError) -> list[str]:
+        """Texts to send when this ends the call, or keeps it out."""
+
+    def leave(self) -> list[str]:
+        """Texts to send when the server shuts down and takes leave of a call that goes on."""
 
     def farewell(self, reason: str, ledger: dict[str, Ledger]) -> list[str]:
         """Texts to send when the last final is out, before the socket is closed."""
@@ -119,3 +162,35 @@ def read_object(message: str | bytes) -> dict[str, object]:
     if not isinstance(value, dict):
         raise BadMessage(f"a JSON object is expected, not {type(value).__name__}")
     return value
+
+
+def reason_of(error: AssistError) -> str:
+    """What the other side may know of it: what is wrong inside, with its paths, is for our log."""
+    return str(error) if isinstance(error, WireError) else "the server could not go on; its log says why"
+
+
+class Simple:
+    """What a dialect does that asks for nothing beyond its messages, and has no word of its own for an error."""
+
+    follows = False
+    repeats = False
+    opens_s: float | None = None
+    parting_s = 0.0
+
+    def greet(self, handshake: Handshake) -> None:
+        pass
+
+    def replies(self) -> list[str]:
+        return []
+
+    def tell(self, entry: Entry) -> list[str]:
+        return []
+
+    def refusal(self, error: AssistError) -> list[str]:
+        told: dict[str, str | int] = {"type": "error", "code": error.code, "message": reason_of(error)}
+        if isinstance(error, Busy):
+            told["retry_after_s"] = error.again_s
+        return [msgspec.json.encode(told).decode()]
+
+    def leave(self) -> list[str]:
+        return []

@@ -23,7 +23,7 @@ import msgspec
 from assist.audio import Encoding, Party
 from assist.errors import BadEncoding, BadMessage, UnknownMessage
 from assist.events import Ledger
-from assist.protocols import Bye, Odd, Opened, Pause, Resume, Said, Sound, read_object
+from assist.protocols import Bye, Odd, Opened, Pause, Resume, Said, Simple, Sound, read_object
 
 _Text = msgspec.Meta(max_length=256)
 CALL_ID = r"^[A-Za-z0-9][A-Za-z0-9._:@+-]{0,119}\Z"
@@ -61,7 +61,7 @@ def encoding_named(name: str) -> Encoding:
         raise BadEncoding(f"unknown encoding {name[:40]!r}: use mulaw, alaw or l16") from None
 
 
-class Plain:
+class Plain(Simple):
     """One plain socket."""
 
     def __init__(self) -> None:
@@ -151,7 +151,7 @@ class Plain:
         block = width * len(parties)
         whole = len(data) // block * block
         self._rest = data[whole:]
-        return [Sound(party, _channel(data[:whole], n, len(parties), width)) for n, party in enumerate(parties)]
+        return [Sound(party, one_channel(data[:whole], n, len(parties), width)) for n, party in enumerate(parties)]
 
 
 def call_id(text: str) -> str:
@@ -161,7 +161,8 @@ def call_id(text: str) -> str:
     return text
 
 
-def _channel(data: bytes, index: int, count: int, width: int) -> bytes:
+def one_channel(data: bytes, index: int, count: int, width: int) -> bytes:
+    """The samples of one channel of `count` whose samples stand in turn, `width` bytes each."""
     if width == 1:
         return data[index::count]
     return memoryview(data).cast("H")[index::count].tobytes()

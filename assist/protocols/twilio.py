@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from assist.audio import Encoding, Party
 from assist.errors import BadEncoding, BadMessage, UnknownMessage
 from assist.events import Ledger
-from assist.protocols import Bye, Dropped, Key, Lost, Odd, Opened, Said, Sound, read_object
+from assist.protocols import Bye, Dropped, Key, Lost, Odd, Opened, Said, Simple, Sound, read_object
 from assist.protocols.plain import call_id, encoding_named
 
 WINDOW = 50
@@ -31,7 +31,7 @@ class _Media(NamedTuple):
     chunk: int | None
 
 
-class Twilio:
+class Twilio(Simple):
     """One media stream."""
 
     def __init__(self) -> None:

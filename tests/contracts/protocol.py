@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from assist.errors import WireError
+from assist.errors import AssistError, Busy, StoreFailed, WireError
 from assist.events import Ledger
-from assist.protocols import Bye, Dropped, Key, Lost, Odd, Opened, Pause, Protocol, Resume, Said, Sound
+from assist.protocols import Bye, Dropped, Due, Key, Lost, Odd, Opened, Pause, Protocol, Resume, Said, Sound
 from tests.golden.exchange import HERE, answer, protocol_of, read
 
 JSON = st.recursive(
@@ -46,6 +46,7 @@ def bent(message: dict[str, Any], path: list[int], value: object, drop: bool) ->
 class ProtocolContract:
     name: str
     """The name its golden files begin with."""
+    most_lost_ms = 10_000
 
     def protocol(self) -> Protocol:
         raise NotImplementedError
@@ -82,7 +83,16 @@ class ProtocolContract:
     def test_what_it_sends_is_json_text(self) -> None:
         protocol = self.opened()
         texts = [*protocol.welcome(), *protocol.ack(3, {"agent": 20}), *protocol.farewell("bye", LEDGER)]
+        texts += [*protocol.replies(), *protocol.leave()]
         assert all(isinstance(json.loads(text), dict) for text in texts)
+
+    @pytest.mark.parametrize("error", [WireError("too bad"), Busy("full", 17), StoreFailed("/var/lib: no space")])
+    def test_a_refusal_says_what_is_theirs_to_know(self, error: AssistError) -> None:
+        for protocol in (self.protocol(), self.opened()):
+            (text,) = protocol.refusal(error)
+            assert error.code in text
+            assert (str(error) in text) == isinstance(error, WireError)
+            assert ("17" in text) == isinstance(error, Busy)
 
     # Two dialects share this test: what fails in one is tried in the other too, which does no harm.
     @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.differing_executors])
@@ -105,7 +115,7 @@ class ProtocolContract:
                 assert str(error)
                 assert len(str(error)) < 400, "an error must not repeat a whole message"
                 continue
-            check_said(said)
+            check_said(said, self.most_lost_ms)
         check_said(protocol.flush())
 
     @pytest.mark.parametrize("depth", [500, 100_000])
@@ -123,15 +133,15 @@ class ProtocolContract:
                 assert answer(protocol, line) == line, f"{path.name}, line {number}"
 
 
-def check_said(said: list[Said]) -> None:
+def check_said(said: list[Said], most_lost_ms: int = 10_000) -> None:
     """Well formed, whatever it says."""
     for each in said:
-        assert isinstance(each, Opened | Sound | Lost | Dropped | Odd | Pause | Resume | Key | Bye)
+        assert isinstance(each, Opened | Sound | Lost | Dropped | Odd | Pause | Resume | Key | Bye | Due)
         if isinstance(each, Sound | Dropped | Lost | Key):
             assert each.party in ("agent", "customer", "system")
         if isinstance(each, Sound):
             assert isinstance(each.payload, bytes)
         if isinstance(each, Lost):
-            assert 0 <= each.length_ms <= 10_000
+            assert 0 <= each.length_ms <= most_lost_ms
         if isinstance(each, Dropped):
             assert each.reason in ("duplicate", "late")

@@ -1,7 +1,8 @@
 """Recorded exchanges: one JSON line per message with what it said. `python -m tests.golden.exchange` records anew.
 
 A line is {"in": text} or {"in_hex": bytes}, with "out": what was said, or "error": the code of the refusal. The last
-line, {"in": null}, is what `flush` gives. After recording, the difference in version control is what is to be judged.
+line, {"in": null}, is what `flush` gives. {"ask": "welcome"} (replies, leave, farewell) and {"tell": entry} come with
+"sent", the texts to send. After recording, the difference in version control is what is to be judged.
 """
 
 from __future__ import annotations
@@ -13,12 +14,31 @@ from pathlib import Path
 from typing import Any
 
 from assist.errors import WireError
-from assist.protocols import Protocol, Said
+from assist.events import decode
+from assist.protocols import Handshake, Protocol, Said
+from assist.protocols.audiohook import AudioHook
 from assist.protocols.plain import Plain
 from assist.protocols.twilio import Twilio
 
 HERE = Path(__file__).parent
-DIALECTS: dict[str, Callable[[], Protocol]] = {"plain": Plain, "twilio": Twilio}
+ORGANISATION, SESSION, CORRELATION = (f"{n}0000000-0000-4000-8000-00000000000{n}" for n in (1, 2, 3))
+ASKED = {
+    "host": "127.0.0.1",
+    "audiohook-organization-id": ORGANISATION,
+    "audiohook-session-id": SESSION,
+    "audiohook-correlation-id": CORRELATION,
+}
+"""What an AudioHook client that signs nothing asks for a socket with."""
+
+
+def audiohook() -> AudioHook:
+    """A session that was let in."""
+    protocol = AudioHook(lambda _: None, ("en",))
+    protocol.greet(Handshake("/ingest/audiohook", ASKED, 0.0))
+    return protocol
+
+
+DIALECTS: dict[str, Callable[[], Protocol]] = {"plain": Plain, "twilio": Twilio, "audiohook": audiohook}
 """By the first word of the file's name."""
 
 
@@ -30,7 +50,16 @@ def shown(said: Said) -> dict[str, Any]:
 
 def answer(protocol: Protocol, line: dict[str, Any]) -> dict[str, Any]:
     """The line with what `protocol` makes of its message now."""
-    asked: dict[str, Any] = {k: line[k] for k in ("in", "in_hex") if k in line}
+    asked: dict[str, Any] = {k: line[k] for k in ("in", "in_hex", "ask", "tell") if k in line}
+    if "ask" in line or "tell" in line:
+        texts: dict[str, Callable[[], list[str]]] = {
+            "welcome": protocol.welcome,
+            "replies": protocol.replies,
+            "leave": protocol.leave,
+            "farewell": lambda: protocol.farewell("bye", {}),
+            "tell": lambda: protocol.tell(decode(json.dumps(line["tell"]))),
+        }
+        return {**asked, "sent": texts[line.get("ask", "tell")]()}
     try:
         if line.get("in", "") is None:
             said = protocol.flush()
