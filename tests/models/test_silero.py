@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 import sys
 import time
-import wave
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from assist.audio import FRAME_SAMPLES, RATE_HZ, Samples
+from assist import replay
+from assist.audio import FRAME_SAMPLES, RATE_HZ, SAMPLES_PER_MS, Leg, Samples
 from assist.errors import ModelMissing
+from benchmarks.calls import SHIPPED, script_of
 from models import silero, webrtc
 from tests.contracts.recogniser import babble
 
@@ -26,17 +25,14 @@ def hiss(samples: int, level: float, seed: int = 0) -> Samples:
 
 
 @pytest.fixture(scope="module")
-def speech(tmp_path_factory: pytest.TempPathFactory) -> Samples:
-    """A synthetic voice without its own trailing silence."""
-    flite = shutil.which("flite")
-    if not flite:
-        pytest.skip("flite, the synthetic voice, is not installed")
-    path = tmp_path_factory.mktemp("speech") / "said.wav"
-    text = "hello, my phone camera shows a black screen when I try to make a video call"
-    subprocess.run([flite, "-voice", "rms", "-t", text, "-o", str(path)], check=True)
-    with wave.open(str(path)) as file:
-        assert file.getframerate() == RATE_HZ
-        said = np.frombuffer(file.readframes(file.getnframes()), dtype="<i2").astype(np.int16)
+def speech() -> Samples:
+    """One sentence of the shipped call (a synthetic voice), 16 kHz, without the silence after it."""
+    script, recording = script_of(SHIPPED), replay.read(SHIPPED)
+    assert script
+    frames = Leg("l16", recording.rate_hz).push(recording.agent.astype("<i2").tobytes())
+    whole = np.frombuffer(b"".join(pcm for pcm, _ in frames), dtype=np.int16)
+    turn = next(turn for turn in script.turn if turn.text.startswith("Please open the settings"))
+    said = whole[turn.start_ms * SAMPLES_PER_MS : turn.end_ms * SAMPLES_PER_MS]
     return said[: np.flatnonzero(np.abs(said) > 300)[-1] + 1]
 
 
