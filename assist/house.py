@@ -187,6 +187,11 @@ class House:
             self.metrics.load_level.set(self.gate.load.level)
             self.metrics.queue.set(self.gate.waiting)
 
+    async def settled(self, call: str) -> bool:
+        """Has the call ended, and is all of it on disk? Raises UnknownCall."""
+        log = await self.hub.log(call)
+        return log.ended and log.kept == log.last_seq and call not in self.calls and not self.keeper.failing
+
     def journal_of(self, call: str) -> Path:
         """The journal of a call. Raises UnknownCall where there is none."""
         with contextlib.suppress(OSError):  # a name too long for a file is no call of ours
