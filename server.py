@@ -48,9 +48,12 @@ from assist.protocols.plain import Plain
 from assist.protocols.twilio import Twilio
 from assist.search import Search
 from assist.segment import Segmenter
+from assist.stores.outbox import Outbox
 from assist.stores.sqlite import Sqlite
 from assist.suggest import Guide, Taste
 from assist.transcribe import Gate, Recogniser
+from assist.webhooks import FILE as OUTBOX
+from assist.webhooks import Webhooks
 
 if TYPE_CHECKING:
     from models import encoder
@@ -234,6 +237,8 @@ def prepare(settings: Settings) -> tuple[House, Parts]:
     )
     if encode:
         encode.kept()
+    if settings.webhooks.url:
+        house.webhooks = Webhooks(settings.webhooks, house.store, Outbox(data_dir / OUTBOX), metrics)
     return house, parts
 
 

@@ -351,6 +351,8 @@ def _ops(app: FastAPI, house: House) -> None:
         recogniser = house.gate.recogniser
         ready = not house.draining.is_set() and not house.keeper.failing
         notices = [*house.notices, *([f"the disk refuses: {house.keeper.failing}"] if house.keeper.failing else [])]
+        if house.webhooks and house.webhooks.notice:
+            notices.append(house.webhooks.notice)
         body = {
             "ready": ready,
             "draining": house.draining.is_set(),

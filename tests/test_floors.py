@@ -25,8 +25,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("events", "index", "material", "overlap", "rank", "segment", "transcribe", "wav", "replay"),
     ("analyse", "config", "hub", "knowledge", "outlook", "protocols", "tapes"),
     ("keep", "playbook", "search", "protocols.plain", "stores.summary", "exports.vcon"),
-    ("flag", "side", "protocols.twilio", "stores.memory", "stores.sqlite"),
-    ("suggest",),
+    ("flag", "side", "protocols.twilio", "stores.memory", "stores.sqlite", "stores.outbox", "exports.cloudevent"),
+    ("suggest", "webhooks"),
     ("mind",),
     ("call",),
     ("house",),
@@ -77,6 +77,7 @@ WAITERS = {
     "gateway",
     "replay",
     "exports/routes",
+    "webhooks",
 }
 """Modules of `assist` in which something waits; no other touches asyncio."""
 
