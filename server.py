@@ -213,6 +213,8 @@ def prepare(settings: Settings) -> tuple[House, Parts]:
     _claim(data_dir)
     metrics = Metrics()
     house = House(settings, Sqlite(data_dir / "assist.db"), knowledge, metrics)
+    if settings.webhooks.url:
+        house.webhooks = Webhooks(settings.webhooks, house.store, Outbox(data_dir / OUTBOX), metrics)
     listens = recogniser(settings, house.notices)
     listens.warm()
     log.info("recogniser: %s%s", listens.name, " (rough text)" if listens.rough else "")
@@ -237,8 +239,6 @@ def prepare(settings: Settings) -> tuple[House, Parts]:
     )
     if encode:
         encode.kept()
-    if settings.webhooks.url:
-        house.webhooks = Webhooks(settings.webhooks, house.store, Outbox(data_dir / OUTBOX), metrics)
     return house, parts
 
 

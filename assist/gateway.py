@@ -65,7 +65,7 @@ def build(
     _errors(app, house)
     _sockets(app, house, dialects)
     _calls(app, house)
-    routes.add(app, house)
+    routes.add(app, house, tuple(dialects))
     _pages(app, house)
     _ops(app, house)
     _describe(app)

@@ -33,6 +33,7 @@ from assist.metrics import Metrics
 from assist.stores.outbox import Dead, Outbox
 
 log = logging.getLogger("assist.webhooks")
+logging.getLogger("httpx").setLevel(logging.WARNING)  # it would write down every address that is told
 
 FILE: Final = "webhooks.db"
 POLL_S: Final = 0.25

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import secrets
 from base64 import urlsafe_b64encode
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from io import BufferedReader
 from typing import Final, Literal
 from urllib.parse import quote
@@ -16,15 +16,21 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
 
 from assist.errors import BadMessage
-from assist.exports import vcon
+from assist.exports import asyncapi, vcon
 from assist.house import House
 
 _BLOCK: Final = 3 * 2**16
 """Bytes encoded at once: a multiple of three, so that only the last one could need padding."""
 
 
-def add(app: FastAPI, house: House) -> None:
-    """Put them on the application."""
+def add(app: FastAPI, house: House, dialects: Iterable[str]) -> None:
+    """Put them on the application. `dialects`: names of the ingest sockets."""
+
+    @app.get("/asyncapi.json", include_in_schema=False)
+    async def described(request: Request) -> Response:
+        """The sockets, as /openapi.json describes the routes."""
+        made = asyncapi.document(dialects, request.url.netloc, request.url.scheme == "https")
+        return Response(msgspec.json.encode(made), media_type="application/json")
 
     @app.get("/calls/{call}/vcon", tags=["calls"])
     async def as_vcon(request: Request, call: str, audio: Literal["none", "url", "attached"] = "none") -> Response:
