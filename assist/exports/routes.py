@@ -16,7 +16,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
 
 from assist.errors import BadMessage
-from assist.exports import asyncapi, vcon
+from assist.exports import asyncapi, contact_lens, vcon
 from assist.house import House
 
 _BLOCK: Final = 3 * 2**16
@@ -30,6 +30,22 @@ def add(app: FastAPI, house: House, dialects: Iterable[str]) -> None:
     async def described(request: Request) -> Response:
         """The sockets, as /openapi.json describes the routes."""
         made = asyncapi.document(dialects, request.url.netloc, request.url.scheme == "https")
+        return Response(msgspec.json.encode(made), media_type="application/json")
+
+    @app.get("/calls/{call}/contact-lens", tags=["calls"])
+    async def as_contact_lens(call: str) -> Response:
+        """The call so far as Contact Lens' file for an analysed call, version 1.1.0."""
+        log = await house.hub.log(call)
+        summary = await asyncio.to_thread(house.store.call, call)
+        made = await asyncio.to_thread(contact_lens.output, summary, [line.entry for line in log.lines])
+        return Response(msgspec.json.encode(made), media_type="application/json")
+
+    @app.get("/calls/{call}/contact-lens/segments", tags=["calls"])
+    async def as_segments(call: str, after: int = 0) -> Response:
+        """What was said and flagged after entry `after`, as ListRealtimeContactAnalysisSegments gives it."""
+        log = await house.hub.log(call)
+        entries = [line.entry for line in log.lines]
+        made = await asyncio.to_thread(contact_lens.segments, entries, after, log.ended)
         return Response(msgspec.json.encode(made), media_type="application/json")
 
     @app.get("/calls/{call}/vcon", tags=["calls"])

@@ -1,7 +1,6 @@
 """A call as a vCon, the IETF's container for conversations (draft-ietf-vcon-vcon-core-04, syntax 0.4.0).
 
-A pure function of the call's summary and log. It reads no audio and knows no socket; what it leaves out is what was
-taken back while the call went on: withdrawn suggestions, partial and speculative text.
+A pure function of the call's summary and log. It reads no audio and knows no socket.
 """
 
 from __future__ import annotations
@@ -9,27 +8,14 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any, Final
 
 from assist.audio import Party
-from assist.conversation import Finding, Flag, Suggestion, Transcript
-from assist.events import (
-    CallStarted,
-    Entry,
-    Flagged,
-    Marked,
-    Noticed,
-    Reviewed,
-    Suggested,
-    Transcribed,
-    Withdrawn,
-    plain,
-)
+from assist.events import Entry, plain
+from assist.exports.told import Told, read
 from assist.hub import CallSummary
-from assist.wav import in_channels
 
 SYNTAX: Final = "0.4.0"
 TRANSCRIPT: Final = "draft-howe-vcon-wtf-extension-02"
@@ -37,50 +23,6 @@ TRANSCRIPT: Final = "draft-howe-vcon-wtf-extension-02"
 OURS: Final = "assist-analysis-1"
 """The shape of the other bodies: lists of the log's own values, with `party` as index and times in seconds."""
 _NUMBER: Final = re.compile(r"\+?[0-9][0-9 ().-]{4,}")
-
-
-@dataclass
-class Told:
-    """What a log comes to once it is read to the end."""
-
-    parties: tuple[Party, ...] = ()
-    at_ms: int = 0
-    finals: list[Transcript] = field(default_factory=list)
-    findings: dict[str, list[tuple[Party, str, Finding]]] = field(default_factory=dict)
-    flags: list[Flag] = field(default_factory=list)
-    suggestions: dict[str, tuple[str, Suggestion]] = field(default_factory=dict)
-    marks: dict[str, str] = field(default_factory=dict)
-    reviews: list[Reviewed] = field(default_factory=list)
-
-
-def read(entries: Iterable[Entry]) -> Told:
-    """The log's last word on everything. A suggestion that was withdrawn is void unless somebody marked it."""
-    told = Told()
-    withdrawn: set[str] = set()
-    for entry in entries:
-        told.at_ms = max(told.at_ms, entry.at_ms)
-        match entry.event:
-            case CallStarted(parties=parties):
-                told.parties = in_channels(parties)
-            case Transcribed(transcript=said) if said.stage == "final":
-                told.finals.append(said)
-            case Noticed() as noticed:
-                for finding in noticed.findings:
-                    told.findings.setdefault(finding.analyser, []).append((noticed.party, noticed.utterance, finding))
-            case Suggested() as suggested:
-                told.suggestions.update({each.id: (suggested.utterance, each) for each in suggested.suggestions})
-                withdrawn.difference_update(each.id for each in suggested.suggestions)  # shown once more
-            case Withdrawn(utterance=utterance):
-                withdrawn.update(key for key, (of, _) in told.suggestions.items() if of == utterance)
-            case Flagged(flag=flag):
-                told.flags.append(flag)
-            case Marked() as marked:
-                told.marks[marked.suggestion] = marked.mark
-            case Reviewed() as review:
-                told.reviews.append(review)
-    for key in withdrawn - told.marks.keys():
-        del told.suggestions[key]
-    return told
 
 
 def build(summary: CallSummary, entries: Iterable[Entry], audio: dict[str, str]) -> dict[str, Any]:
