@@ -195,10 +195,9 @@ class Webhooks:
         self._gone = self._outbox.is_gone(self._sender.url)
         try:
             while not self._stopping.is_set():
-                if self._gone and not self._outbox.is_gone(self._sender.url):  # a replay has taken it back
-                    self._gone, self._missed, self._looked = False, True, -self._pace.look_s
-                    self._halt.clear()
-                if not self._gone:
+                if self._gone:
+                    self._ask_again()
+                else:
                     self._start(places)
                 self._metrics.telling.set(len(self._tasks))
                 await asyncio.sleep(POLL_S)
@@ -212,6 +211,13 @@ class Webhooks:
                 task.cancel()
             await asyncio.gather(*self._tasks.values(), return_exceptions=True)
             await self._sender.close()
+
+    def _ask_again(self) -> None:
+        """A replay may have taken back that the receiver is gone."""
+        with suppress(AssistError):
+            if not self._outbox.is_gone(self._sender.url):
+                self._gone, self._missed, self._looked = False, True, -self._pace.look_s
+                self._halt.clear()
 
     def _start(self, places: asyncio.Semaphore) -> None:
         """A task for each call that has something new, while there is room."""
@@ -250,8 +256,8 @@ class Webhooks:
                     progress, reply = await self._page(call)
                 except UnknownCall:  # erased meanwhile
                     return
-                except AssistError as error:
-                    log.error("call %r: %s", call, error)
+                except Exception:  # a damaged log, a disk that refuses: it is this call's trouble and no other's
+                    log.exception("call %r cannot be told now", call)
                     progress, reply = False, Reply("log")
             if reply is None:
                 return

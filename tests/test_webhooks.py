@@ -20,7 +20,7 @@ import pytest
 from assist import config, replay
 from assist.audio import Party
 from assist.conversation import Transcript
-from assist.errors import ConfigError
+from assist.errors import ConfigError, StoreFailed
 from assist.events import AnyEvent, CallEnded, CallStarted, Entry, Line, Reviewed, Transcribed, line
 from assist.metrics import Metrics
 from assist.stores.memory import Memory
@@ -177,6 +177,29 @@ def test_what_can_be_told_at_once_is_told_before_the_end(tmp_path: Path) -> None
         keep(webhooks, store, *call_of("d", 3))
         time.sleep(0.3)
     assert time.monotonic() - began < 3.0
+
+
+class Damaged(Memory):
+    """A store that cannot read one call's log the first few times."""
+
+    def __init__(self, call: str, error: Exception) -> None:
+        super().__init__()
+        self.call_at_fault, self.errors = call, [error] * 3
+
+    def read(self, call: str, after: int = 0, limit: int | None = None) -> list[Line]:
+        if call == self.call_at_fault and self.errors:
+            raise self.errors.pop()
+        return super().read(call, after, limit)
+
+
+@pytest.mark.parametrize("error", [StoreFailed("a damaged entry"), ValueError("nobody thought of this")])
+def test_a_log_that_cannot_be_read_holds_up_no_other(tmp_path: Path, error: Exception) -> None:
+    good, bad = call_of("good", 5), call_of("bad", 5)
+    receiver, store = Receiver(), Damaged("bad", error)
+    with receiver.up(), telling(receiver, store, tmp_path) as webhooks:
+        keep(webhooks, store, *bad, *good)
+        wait(lambda: receiver.seqs("good") == wanted(good) and receiver.seqs("bad") == wanted(bad))
+    assert not store.errors
 
 
 def test_410_is_the_end_until_a_replay(tmp_path: Path) -> None:
