@@ -50,9 +50,12 @@ from assist.protocols.plain import Plain
 from assist.protocols.twilio import Twilio
 from assist.search import Search
 from assist.segment import Segmenter
+from assist.stores.outbox import Outbox
 from assist.stores.sqlite import Sqlite
 from assist.suggest import Guide, Taste
 from assist.transcribe import Gate, Recogniser
+from assist.webhooks import FILE as OUTBOX
+from assist.webhooks import Webhooks
 
 if TYPE_CHECKING:
     from models import encoder
@@ -223,6 +226,8 @@ def prepare(settings: Settings) -> tuple[House, Parts]:
     _claim(data_dir)
     metrics = Metrics()
     house = House(settings, Sqlite(data_dir / "assist.db"), knowledge, metrics)
+    if settings.webhooks.url:
+        house.webhooks = Webhooks(settings.webhooks, house.store, Outbox(data_dir / OUTBOX), metrics)
     listens = recogniser(settings, house.notices)
     listens.warm()
     log.info("recogniser: %s%s", listens.name, " (rough text)" if listens.rough else "")

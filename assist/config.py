@@ -100,6 +100,24 @@ class Mind(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     vectors: str = ""
 
 
+class Webhooks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who is told of what was kept. `url`: https, or http on this machine; "": nobody. `secret`: `whsec_` and base64 of
+    24 to 64 bytes, which the receiver also has; two with a space between while one is being replaced. `events`: some of
+    the kinds in assist/exports/cloudevent.py. `give_up_h`: an event that is refused for so long becomes a dead letter.
+    """
+
+    url: str = ""
+    secret: str = ""
+    events: tuple[str, ...] = (
+        "call.ended",
+        "call.flagged",
+        "transcript.final",
+        "suggestions.shown",
+        "suggestions.withdrawn",
+    )
+    give_up_h: Annotated[float, msgspec.Meta(ge=0.0)] = 72.0
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All of it."""
 
@@ -108,6 +126,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     recogniser: RecogniserChoice = RecogniserChoice()
     mind: Mind = Mind()
     endpointing: Endpointing = Endpointing()
+    webhooks: Webhooks = Webhooks()
 
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Settings:

@@ -21,6 +21,7 @@ from starlette.websockets import WebSocketClose
 
 from assist.errors import AssistError, BadMessage, Forbidden, Oversize, StoreFailed, UnknownCall
 from assist.events import Entry, Marked, Reviewed
+from assist.exports import routes
 from assist.house import House
 from assist.hub import CallSummary
 from assist.ingest import Dialects, Ingest
@@ -64,6 +65,7 @@ def build(
     _errors(app, house)
     _sockets(app, house, dialects)
     _calls(app, house)
+    routes.add(app, house, tuple(dialects))
     _pages(app, house)
     _ops(app, house)
     _describe(app)
@@ -256,10 +258,6 @@ async def _close(socket: WebSocket, house: House, outcome: object) -> None:
 def _calls(app: FastAPI, house: House) -> None:
     store = house.store
 
-    async def ended(call: str) -> bool:
-        log = await house.hub.log(call)
-        return log.ended and log.kept == log.last_seq and call not in house.calls and not house.keeper.failing
-
     @app.get("/calls", tags=["calls"], responses=_answers("CallSummary", "calls"))
     def calls(limit: int = 200, offset: int = 0) -> Response:
         """Calls, newest first, as CallSummary."""
@@ -282,13 +280,13 @@ def _calls(app: FastAPI, house: House) -> None:
     @app.get("/calls/{call}/audio", tags=["calls"])
     async def audio(call: str) -> FileResponse:
         """A WAV, one channel per party, agent left; range requests are answered."""
-        path = await house.tapes.wav(house.journal_of(call), await ended(call))
+        path = await house.tapes.wav(house.journal_of(call), await house.settled(call))
         return FileResponse(path, media_type="audio/wav", filename=f"{call}.wav")
 
     @app.get("/calls/{call}/peaks", tags=["calls"])
     async def peak(call: str) -> Response:
         """The waveform: per party, the loudest sample of every 50 ms, 0..255."""
-        parties, values = await house.tapes.waveform(house.journal_of(call), await ended(call))
+        parties, values = await house.tapes.waveform(house.journal_of(call), await house.settled(call))
         return _json({"ms_per_peak": PEAK_MS, "parties": parties, "peaks": values})
 
     @app.post("/calls/{call}/marks", status_code=201, tags=["calls"])
@@ -353,6 +351,8 @@ def _ops(app: FastAPI, house: House) -> None:
         recogniser = house.gate.recogniser
         ready = not house.draining.is_set() and not house.keeper.failing
         notices = [*house.notices, *([f"the disk refuses: {house.keeper.failing}"] if house.keeper.failing else [])]
+        if house.webhooks and house.webhooks.notice:
+            notices.append(house.webhooks.notice)
         body = {
             "ready": ready,
             "draining": house.draining.is_set(),

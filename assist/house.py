@@ -19,7 +19,7 @@ from assist.audio import SAMPLES_PER_MS, Utterance
 from assist.call import Call, Parts
 from assist.config import Settings
 from assist.errors import Busy, Draining, DuplicateCall, UnknownCall
-from assist.events import Marked, Reviewed
+from assist.events import Entry, Marked, Reviewed
 from assist.hub import Hub, Store
 from assist.keep import Keeper, recover
 from assist.knowledge import Knowledge
@@ -28,6 +28,7 @@ from assist.mind import Thinkers
 from assist.protocols import Opened
 from assist.tapes import Tapes
 from assist.transcribe import Gate
+from assist.webhooks import Webhooks
 
 log = logging.getLogger("assist.house")
 
@@ -55,6 +56,8 @@ class House:
         """Draining, and told again: wait for live calls no longer."""
         self.thinkers = Thinkers()
         self.tapes = Tapes(self.data_dir / "audio")
+        self.webhooks: Webhooks | None = None
+        """Where somebody is told of what was kept; set before `open`."""
         self.lost_entries = 0
         """Entries that could not be kept to the end; the exit status says so."""
         self.admission = Admission(1, 0.0)
@@ -86,6 +89,8 @@ class House:
             log.warning("%d calls were cut off and are closed as interrupted", len(interrupted))
         self.gate.open()
         self.keeper.open()
+        if self.webhooks:
+            self.webhooks.open()
         self._tasks.append(asyncio.create_task(self._watch_loop(), name="loop-lag"))
 
     async def close(self) -> None:
@@ -98,6 +103,8 @@ class House:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.gate.close()
         self.lost_entries = await self.keeper.close()
+        if self.webhooks:
+            await asyncio.to_thread(self.webhooks.close)
         self.thinkers.close()
         self.tapes.close()
         self.gate.recogniser.close()
@@ -181,8 +188,10 @@ class House:
         at_ms = live.now_ms if live else made.lines[-1].entry.at_ms if made.lines else 0
         return self.hub.publish(made, event, at_ms).seq
 
-    def _kept(self, call: str, seq: int) -> None:
-        self.hub.kept(call, seq)
+    def _kept(self, entry: Entry) -> None:
+        self.hub.kept(entry.call, entry.seq)
+        if self.webhooks:
+            self.webhooks.kept(entry)
 
     async def _watch_loop(self) -> None:
         loop = asyncio.get_running_loop()
@@ -198,6 +207,11 @@ class House:
             self.metrics.room.set(self.admission.room)
             self.metrics.load_level.set(self.gate.load.level)
             self.metrics.queue.set(self.gate.waiting)
+
+    async def settled(self, call: str) -> bool:
+        """Has the call ended, and is all of it on disk? Raises UnknownCall."""
+        log = await self.hub.log(call)
+        return log.ended and log.kept == log.last_seq and call not in self.calls and not self.keeper.failing
 
     def journal_of(self, call: str) -> Path:
         """The journal of a call. Raises UnknownCall where there is none."""

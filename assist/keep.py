@@ -60,7 +60,7 @@ class Keeper:
     `failing` says why, for /readyz and the metrics.
     """
 
-    def __init__(self, store: Store, audio_dir: Path, on_kept: Callable[[str, int], None]) -> None:
+    def __init__(self, store: Store, audio_dir: Path, on_kept: Callable[[Entry], None]) -> None:
         self._store = store
         self._audio_dir = audio_dir
         self._on_kept = on_kept
@@ -154,7 +154,7 @@ class Keeper:
                 self._lines = lines + self._lines  # in front of what came meanwhile; append is idempotent
             else:
                 for made in lines:
-                    self._on_kept(made.entry.call, made.entry.seq)
+                    self._on_kept(made.entry)
             self._sounds = [sound for sound in self._sounds if sound.journal is not None]
 
     async def _follow(self) -> None:

@@ -26,6 +26,12 @@ class Metrics:
         self.room = Gauge("assist_room_calls", "Calls the recogniser can carry, as learnt", registry=self.registry)
         self.queue = Gauge("assist_queue", "Finals and speculative finals waiting", registry=self.registry)
         self.tasks = Gauge("assist_tasks", "Tasks of the event loop, when last asked", registry=self.registry)
+        self.delivered = Counter("assist_webhooks_delivered", "Events taken, by type", ["type"], registry=self.registry)
+        self.undelivered = Counter(
+            "assist_webhooks_failed", "Tries that failed, by why", ["why"], registry=self.registry
+        )
+        self.dead = Counter("assist_webhooks_dead", "Events given up", registry=self.registry)
+        self.telling = Gauge("assist_webhooks_pending_calls", "Calls with events to send", registry=self.registry)
         self.loop_lag = Histogram(
             "assist_loop_lag_seconds", "How late the event loop's timer ran", buckets=_LAGS, registry=self.registry
         )

@@ -22,13 +22,18 @@ _START: Final = 44  # bytes of RIFF header
 _LARGEST: Final = 2**32 - 1 - _START  # RIFF counts bytes in 32 bits
 
 
-def channels(header: Header) -> tuple[Party, ...]:
-    """The parties in the order of the WAV's channels: as in the header, but the agent left of the customer."""
+def in_channels(parties: tuple[Party, ...]) -> tuple[Party, ...]:
+    """The parties in the order of the WAV's channels: as given, but the agent left of the customer."""
     order: tuple[Party, ...] = ("agent", "customer", "system")
-    if not {"agent", "customer"}.issubset(header.parties):
-        return header.parties
+    if not {"agent", "customer"}.issubset(parties):
+        return parties
     pair = iter(order[:2])
-    return tuple(next(pair) if party in order[:2] else party for party in header.parties)
+    return tuple(next(pair) if party in order[:2] else party for party in parties)
+
+
+def channels(header: Header) -> tuple[Party, ...]:
+    """The channels of this journal's WAV."""
+    return in_channels(header.parties)
 
 
 def render_wav(path: Path, out: Path) -> None:

@@ -196,7 +196,7 @@ async def scene(
     clock = Clock()
     store = Memory()
     with tempfile.TemporaryDirectory() as folder, contextlib.closing(Thinkers(patience_s=patience_s)) as thinkers:
-        keeper = Keeper(store, Path(folder), lambda call, seq: None)
+        keeper = Keeper(store, Path(folder), lambda entry: None)
         hub = Hub(store, keeper.line)
         gate = Gate(recogniser or Echo())
         gate.open()

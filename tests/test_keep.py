@@ -55,7 +55,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
 async def keeping(store: Store, folder: Path, follow: bool = False) -> AsyncIterator[tuple[Keeper, dict[str, int]]]:
     """A keeper, and what it said is kept: call to seq."""
     kept: dict[str, int] = {}
-    keeper = Keeper(store, folder, kept.__setitem__)
+    keeper = Keeper(store, folder, lambda entry: kept.__setitem__(entry.call, entry.seq))
     if follow:
         keeper.open()
     try:
