@@ -13,14 +13,16 @@ import pytest
 from websockets import connect
 
 from assist import errors
+from assist.config import Settings
 from assist.events import AnyEvent
 from assist.exports.asyncapi import document
 from benchmarks import door
 from benchmarks.calls import SHIPPED
-from server import DIALECTS
+from server import dialects
 from tests.wire import SILENCE, hello, new_id, open_ingest, rest
 
 SCHEMA = json.loads(Path(__file__).with_name("asyncapi.schema.json").read_text())
+DIALECTS = tuple(dialects(Settings()))
 DOCUMENT = json.loads(json.dumps(document(DIALECTS, "example.com", True)))
 
 
