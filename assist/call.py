@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 from msgspec.structs import replace as replace_fields
 
@@ -262,9 +263,13 @@ class Call:
         transcript = job.done.result()
         self._publish(Transcribed(transcript), self._latency(side, utterance, job))
         sounds = outlook(transcript, side.heard_so_far, rough=self.parts.gate.recogniser.rough)
-        side.segmenter.expect(utterance.id, sounds)
+        expect = partial(side.segmenter.expect, utterance.id, sounds)
+        if sounds == "open":
+            expect()
         if transcript.text:
-            self._mind.consider(self._heard_as_final(utterance, transcript), show=sounds != "open")
+            # What sounds finished is final as soon as its cards stand, so that these never come after it.
+            heard = self._heard_as_final(utterance, transcript)
+            self._mind.consider(heard, show=sounds != "open", ready=expect)
 
     def _heard_as_final(self, utterance: Utterance, transcript: Transcript) -> Heard:
         """The turn that `transcript` is, or would be if it was confirmed."""

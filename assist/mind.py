@@ -104,11 +104,13 @@ class Thought:
 class Eager:
     """An eager final of one party: whether its cards may be shown before it is confirmed, and what is thought of it.
 
-    `before`: the guide on top of which they were shown; None: they were not.
+    `ready`: to be called when it has been thought through. `before`: the guide on top of which its cards were shown;
+    None: they were not.
     """
 
     heard: Heard
     show: bool
+    ready: Callable[[], None]
     thought: Thought | None = None
     before: Guide | None = None
 
@@ -146,10 +148,15 @@ class Mind:
         """A final turn with words in it, just published; `latency_ms` is that entry's."""
         self._turns.put_nowait((heard, latency_ms))
 
-    def consider(self, heard: Heard, *, show: bool) -> None:
-        """An eager final. `show`: it is likely enough that its cards need not wait for the final."""
-        self._eager[heard.transcript.party] = Eager(heard, show)
+    def consider(self, heard: Heard, *, show: bool, ready: Callable[[], None]) -> None:
+        """An eager final. `show`: it is likely enough that its cards need not wait for the final.
+
+        `ready` is called when it has been thought through and its cards stand, or at once where nobody has time for it.
+        """
+        eager = self._eager[heard.transcript.party] = Eager(heard, show, ready)
         self._look_ahead()
+        if eager.thought is None:
+            ready()
 
     def withdraw(self, utterance: str) -> None:
         """The eager final of this utterance is void, and so are cards that it has brought (`Withdrawn` says so)."""
@@ -231,15 +238,16 @@ class Mind:
 
     def _show_ahead(self, eager: Eager, thought: Thought, done: asyncio.Future[Advice]) -> None:
         said = eager.heard.transcript
-        current = self._eager.get(said.party) is eager and eager.thought is thought and self._holds(thought)
-        if not current or not eager.show or done.cancelled() or done.exception():
+        if self._eager.get(said.party) is not eager or eager.thought is not thought or not self._holds(thought):
             return
-        if suggestions := done.result().guidance.suggestions:
+        suggestions = () if done.cancelled() or done.exception() else done.result().guidance.suggestions
+        if suggestions and eager.show:
             eager.before = self._guide
             thought.root = self._guide = self._guide.having_shown(thought.guide)
             since_end_ms = float(max(0, self._now_ms() - said.end_ms))
             self._publish(Suggested(said.utterance, suggestions), {"eager": since_end_ms})
             self._look_ahead()  # what the other party is thought to have said now stands on top of these cards
+        eager.ready()
 
     def _think(self, heard: Heard) -> Thought:
         thought = Thought(heard, self.conversation, self._guide, self._watch)
