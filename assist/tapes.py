@@ -45,9 +45,10 @@ class Tapes:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _wav(self, journal: Path, ended: bool) -> Path:
-        path = journal.with_suffix(".wav" if ended else ".live")
-        if ended and path.exists():
-            return path
+        whole = journal.with_suffix(".wav")
+        if whole.exists():  # also for who asked when the call was still live, and comes after one who did not
+            return whole
+        path = whole if ended else journal.with_suffix(".live")
         # Whoever still reads an earlier one keeps it: the new file takes its name, not its place on disk.
         with tempfile.NamedTemporaryFile(dir=journal.parent, suffix=".part", delete=False) as part:
             made = Path(part.name)
