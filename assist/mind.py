@@ -142,6 +142,7 @@ class Mind:
         self._turns: asyncio.Queue[tuple[Heard, dict[str, float]] | None] = asyncio.Queue()
         self._eager: dict[Party, Eager] = {}
         self._working = False
+        self._void: list[tuple[Guide, Guide]] = []  # cards taken back while a turn is understood on top of them
         self._tasks: set[asyncio.Task[None]] = set()
 
     def hear(self, heard: Heard, latency_ms: dict[str, float]) -> None:
@@ -164,6 +165,8 @@ class Mind:
             if eager.heard.transcript.utterance == utterance:
                 del self._eager[party]
                 if eager.before and eager.thought:
+                    if self._working:
+                        self._void.append((eager.thought.guide, eager.before))
                     self._guide = self._guide.having_taken_back(eager.thought.guide, eager.before)
                     self._look_ahead()
 
@@ -200,7 +203,10 @@ class Mind:
             return {stage: took_ms, "total": round(latency_ms["final"] + took_ms, 1)}
 
         said = heard.transcript
-        eager = self._eager.pop(said.party, None)
+        eager = self._eager.get(said.party)
+        if eager and eager.heard.transcript.utterance == said.utterance:
+            del self._eager[said.party]
+        self._void.clear()
         shown = False
         if eager and eager.thought and self._holds(eager.thought) and eager.heard.transcript == said:
             thought, shown = eager.thought, eager.before is not None
@@ -216,6 +222,8 @@ class Mind:
         if advice.faltered:
             return self._publish(advice.faltered, None)
         self._guide, self._watch = thought.guide, thought.watch
+        for ahead, before in self._void:
+            self._guide = self._guide.having_taken_back(ahead, before)
         if advice.guidance.suggestions and not shown:
             self._publish(Suggested(said.utterance, advice.guidance.suggestions), total("suggest"))
         if advice.guidance.moved:
@@ -238,7 +246,8 @@ class Mind:
 
     def _show_ahead(self, eager: Eager, thought: Thought, done: asyncio.Future[Advice]) -> None:
         said = eager.heard.transcript
-        if self._eager.get(said.party) is not eager or eager.thought is not thought or not self._holds(thought):
+        current = self._eager.get(said.party) is eager and eager.thought is thought and self._holds(thought)
+        if self._working or not current:  # a turn that is being understood forgets what is shown meanwhile
             return
         suggestions = () if done.cancelled() or done.exception() else done.result().guidance.suggestions
         if suggestions and eager.show:

@@ -7,13 +7,14 @@ import itertools
 import time
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assist.analyse import Analyser
 from assist.audio import Party, Utterance
-from assist.conversation import Conversation, Evidence, Finding, Heard
+from assist.conversation import Conversation, Evidence, Finding, Heard, Transcript
 from assist.errors import AssistError, RecogniserFailed, TooFast
 from assist.events import (
     CallEnded,
@@ -341,6 +342,27 @@ async def test_what_the_other_party_says_in_between_is_thought_of_before_the_fin
     refs = [s.ref for each in made.events(Suggested) for s in each.suggestions]
     assert "camera-black-screen" in refs
     assert len(refs) == len(set(refs)), "a card was shown twice"
+
+
+def said(name: str, start_ms: int, text: str) -> Heard:
+    utterance = Utterance(name, "customer", start_ms, start_ms + 500, start_ms + 400, np.zeros(8_000, np.int16))
+    return Heard(utterance, Transcript(name, "customer", start_ms, start_ms + 400, text))
+
+
+async def test_a_late_final_leaves_the_eager_thought_of_the_next_utterance_alone() -> None:
+    ready: list[str] = []
+    async with scene() as made:
+        mind = made.call._mind
+        mind.hear(said("customer-1", 0, "good morning to you"), {"final": 0.0})
+        mind.consider(said("customer-2", 1_000, CAMERA), show=True, ready=lambda: ready.append("2"))
+        first, shown = await made.until(Suggested, 2)
+        assert (first.utterance, shown.utterance) == ("customer-1", "customer-2") and ready
+        mind.withdraw("customer-2")
+        mind.hear(said("customer-2", 1_000, CAMERA), {"final": 0.0})
+        *_, again = await made.until(Suggested, 3)
+        assert [s.ref for s in again.suggestions] == [s.ref for s in shown.suggestions]
+        assert not {s.id for s in again.suggestions} & {s.id for s in shown.suggestions}
+        await made.end()
 
 
 async def test_words_that_sound_finished_are_final_sooner_and_unfinished_ones_later() -> None:
