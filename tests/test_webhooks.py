@@ -318,7 +318,7 @@ async def test_no_event_is_lost_or_overtaken_though_server_and_receiver_are_kill
     recording = replay.read(SHIPPED)
 
     async def killed(server: door.Door, call: str, events: int) -> None:
-        """Play until so many of the call's entries are in the log, then SIGKILL."""
+        """Play until so many of the call's entries are in the log, then SIGKILL: it takes those not yet on disk."""
         playing = asyncio.create_task(replay.play(recording, server.ws, call=call, speed=15))
         await until(lambda: len(told(server, call)) >= events, 60)
         server.process.send_signal(signal.SIGKILL)
@@ -337,17 +337,17 @@ async def test_no_event_is_lost_or_overtaken_though_server_and_receiver_are_kill
 
     server = await asyncio.to_thread(door.start, tmp_path, settings)
     try:
-        await killed(server, "one", 6)  # nobody listens yet
+        await killed(server, "one", 9)  # nobody listens yet
         assert not receiver.asked
         with receiver.up():
             server = await asyncio.to_thread(door.start, tmp_path, settings)
-            await killed(server, "two", 8)
+            await killed(server, "two", 11)
         server = await asyncio.to_thread(door.start, tmp_path, settings)
         with receiver.up():
             wholes = {call: told(server, call) for call in ("one", "two")}
             await until(lambda: all(len(receiver.seqs(call)) >= len(seqs) for call, seqs in wholes.items()), 90)
         assert {call: receiver.seqs(call) for call in wholes} == wholes
-        assert all(len(seqs) >= 7 for seqs in wholes.values()) and receiver.forged == 0
+        assert all(len(seqs) >= 5 for seqs in wholes.values()) and receiver.forged == 0
         assert server.stop() == 0
     finally:
         server.process.kill()
