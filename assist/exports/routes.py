@@ -16,7 +16,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
 
 from assist.errors import BadMessage
-from assist.exports import asyncapi, contact_lens, vcon
+from assist.exports import agent_assist, asyncapi, contact_lens, salesforce, vcon
 from assist.house import House
 
 _BLOCK: Final = 3 * 2**16
@@ -46,6 +46,22 @@ def add(app: FastAPI, house: House, dialects: Iterable[str]) -> None:
         log = await house.hub.log(call)
         entries = [line.entry for line in log.lines]
         made = await asyncio.to_thread(contact_lens.segments, entries, after, log.ended)
+        return Response(msgspec.json.encode(made), media_type="application/json")
+
+    @app.get("/calls/{call}/agent-assist", tags=["calls"])
+    async def as_agent_assist(call: str, after: int = 0) -> Response:
+        """What was said and shown after entry `after`, as Google's Agent Assist answers AnalyzeContent."""
+        log = await house.hub.log(call)
+        entries = [line.entry for line in log.lines]
+        made = await asyncio.to_thread(agent_assist.responses, entries, after, log.ended)
+        return Response(msgspec.json.encode(made), media_type="application/json")
+
+    @app.get("/calls/{call}/salesforce", tags=["calls"])
+    async def as_salesforce(call: str, after: int = 0) -> Response:
+        """What was said and noticed after entry `after`, as bodies for Salesforce's Telephony Integration API."""
+        log = await house.hub.log(call)
+        entries = [line.entry for line in log.lines]
+        made = await asyncio.to_thread(salesforce.bodies, entries, after, log.ended)
         return Response(msgspec.json.encode(made), media_type="application/json")
 
     @app.get("/calls/{call}/vcon", tags=["calls"])
