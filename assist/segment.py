@@ -42,7 +42,7 @@ class Endpointing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     onset_ms: int = 60
     pre_roll_ms: int = 240
     speculate_ms: int = 160
-    commit_ms: int = 440
+    commit_ms: int = 360
     hold_ms: int = 800
     starve_ms: int = 500
     soft_cut_ms: int = 10_000

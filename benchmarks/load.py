@@ -62,7 +62,7 @@ ENDINGS: Final[dict[Ending, float]] = {"bye": 0.6, "close": 0.2, "reset": 0.2}
 SLOW, DEAF = 0.15, 0.15
 SHORTEST_S, LONGEST = 5.0, 4.0
 """No call is shorter, none longer than so many times the mean."""
-HUNG_UP_MS: Final = 440
+HUNG_UP_MS: Final = 360
 """Speech that ends so shortly before its call is final at once, without the silence that others wait for."""
 RESET_MS: Final = 1_000
 """What was sent in the last moments before a reset may never have reached the server."""

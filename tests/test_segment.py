@@ -204,7 +204,7 @@ def test_speech_is_announced_paused_and_committed() -> None:
     assert kinds(heard.push(True, 50)) == [Began]
     pause = heard.push(False, 8)
     assert kinds(pause) == [Paused]
-    assert kinds(heard.push(False, 13)) == []
+    assert kinds(heard.push(False, 9)) == []
     (end,) = heard.push(False, 1)
     assert isinstance(end, Ended)
     assert end.confirmed
@@ -220,7 +220,7 @@ def test_speech_that_goes_on_withdraws_and_pauses_anew() -> None:
     heard.push(True, 20)
     assert kinds(heard.push(False, 15)) == [Paused]
     assert kinds(heard.push(True, 10)) == [WentOn]
-    assert kinds(heard.push(False, 22)) == [Paused, Ended]
+    assert kinds(heard.push(False, 18)) == [Paused, Ended]
     (end,) = heard.ended()
     assert end.utterance.speech_end_ms == 45 * 20
     check(heard)
@@ -240,7 +240,7 @@ def until_end(outlook: Outlook, *, told_after: int, speech_left: float = 0.0) ->
 
 
 def test_words_that_sound_finished_end_early_and_unfinished_ones_late() -> None:
-    early, usual, late, held = 240 // FRAME_MS, 440 // FRAME_MS, 600 // FRAME_MS, 800 // FRAME_MS
+    early, usual, late, held = 240 // FRAME_MS, 360 // FRAME_MS, 600 // FRAME_MS, 800 // FRAME_MS
     assert until_end("ended", told_after=9) == early
     assert until_end("ended", told_after=16) == 17, "words that came late end at the next frame"
     assert until_end("unknown", told_after=9) == usual
@@ -258,7 +258,7 @@ def test_what_words_said_of_an_end_is_forgotten_when_speech_goes_on() -> None:
     heard.segmenter.expect("customer-9", "open")  # of another utterance: not heeded
     assert kinds(heard.push(True, 10)) == [WentOn]
     heard.segmenter.expect("customer-1", "ended")  # too late: its pause is over
-    assert kinds(heard.push(False, 21)) == [Paused]
+    assert kinds(heard.push(False, 17)) == [Paused]
     assert kinds(heard.push(False)) == [Ended]
     check(heard)
 
@@ -364,7 +364,7 @@ def test_a_second_opinion_holds_the_end_back_but_not_for_ever() -> None:
     heard = Ear(Segmenter("agent", is_marked_voiced, speech_left, Endpointing()))
     heard.push(True, 50)
     assert kinds(heard.push(False, 39)) == [Paused]
-    assert asked == [8_000] * 4  # at 440, 540, 640, 740 ms; half a second each
+    assert asked == [8_000] * 5  # at 360, 460, 560, 660, 760 ms; half a second each
     assert kinds(heard.push(False, 1)) == [Ended]
     check(heard)
 
