@@ -37,7 +37,7 @@ from assist.access import Access
 from assist.analyse import Analyser
 from assist.audio import Samples
 from assist.call import Parts
-from assist.config import Settings, load
+from assist.config import Ingest, Settings, load
 from assist.errors import AssistError, ConfigError, ModelMissing
 from assist.flag import Watch
 from assist.gateway import LOOPBACK, build
@@ -45,8 +45,17 @@ from assist.house import House
 from assist.ingest import Dialects
 from assist.knowledge import Encoder, Knowledge
 from assist.metrics import Metrics
+from assist.proof import Proof
+from assist.protocols import Handshake, Protocol
 from assist.protocols.audiohook import AudioHook
+from assist.protocols.azure import Azure
+from assist.protocols.exotel import Exotel
+from assist.protocols.fonoster import Fonoster
 from assist.protocols.plain import Plain
+from assist.protocols.plivo import Plivo
+from assist.protocols.signalwire import SignalWire
+from assist.protocols.talkdesk import Talkdesk
+from assist.protocols.telnyx import Telnyx
 from assist.protocols.twilio import Twilio
 from assist.search import Search
 from assist.segment import Segmenter
@@ -77,7 +86,30 @@ def dialects(settings: Settings) -> Dialects:
         )
     access = Access(ingest.audiohook_keys, ingest.audiohook_host, open_to_all=here)
     languages = () if language == "auto" else (language,)
-    return {"plain": Plain, "twilio": Twilio, "audiohook": partial(AudioHook, access.check, languages)}
+    return {"plain": Plain, "audiohook": partial(AudioHook, access.check, languages), **_proved(ingest, here)}
+
+
+PROVED: dict[str, Callable[[Callable[[Handshake], None]], Protocol]] = {
+    "twilio": Twilio,
+    "telnyx": Telnyx,
+    "signalwire": SignalWire,
+    "plivo": Plivo,
+    "exotel": Exotel,
+    "talkdesk": Talkdesk,
+    "fonoster": Fonoster,
+    "azure": Azure,
+}
+"""Dialects whose sockets are opened with a secret of `ingest.secrets`."""
+
+
+def _proved(ingest: Ingest, here: bool) -> Dialects:
+    if unknown := ingest.secrets.keys() - PROVED.keys():
+        raise ConfigError(f"ingest.secrets: no dialect {', '.join(sorted(unknown))}: {', '.join(PROVED)}")
+    if bare := PROVED.keys() - {name for name, secret in ingest.secrets.items() if secret.strip()}:
+        state = "open to all here" if here else "refused"
+        log.warning("ingest.secrets has none for %s: their sockets are %s", ", ".join(sorted(bare)), state)
+    proofs = {n: Proof(n, ingest.secrets.get(n, ""), ingest.public_url, open_to_all=here) for n in PROVED}
+    return {name: partial(dialect, proofs[name].check) for name, dialect in PROVED.items()}
 
 
 def recogniser(settings: Settings, notices: list[str]) -> Recogniser:

@@ -6,6 +6,8 @@ as it is made (it may number them). Bad messages raise a `WireError`; everything
 
 from __future__ import annotations
 
+import base64
+import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol as Interface
@@ -66,7 +68,7 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """Audio that came and is not used: `reason` is duplicate or late."""
+    """Audio that came and is not used: `reason` is duplicate, late, or extra: somebody the call has no party for."""
 
     party: Party
     payload_bytes: int
@@ -162,6 +164,14 @@ def read_object(message: str | bytes) -> dict[str, object]:
     if not isinstance(value, dict):
         raise BadMessage(f"a JSON object is expected, not {type(value).__name__}")
     return value
+
+
+def read_payload(payload: str) -> bytes:
+    """The bytes of a payload. Raises BadMessage."""
+    try:
+        return base64.b64decode(payload, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise BadMessage(f"payload is not base64: {error}") from error
 
 
 def reason_of(error: AssistError) -> str:

@@ -3,27 +3,57 @@
 Sources: twilio.com/docs/voice/media-streams/websocket-messages. Numbers come as strings or as numbers; ids may
 be missing on media; `timestamp` is never used. `inbound` is the customer unless the custom parameter
 `inbound_party` says agent; where it says something else, roles are guessed and nobody's voice is judged.
+Linear audio is little-endian. What comes after the start and has a name we do not know is counted and passed over.
+
+The same messages under other names are other platforms: each is a small class beside this one.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from assist.audio import Encoding, Party
 from assist.errors import BadEncoding, BadMessage, UnknownMessage
 from assist.events import Ledger
-from assist.protocols import Bye, Dropped, Key, Lost, Odd, Opened, Said, Simple, Sound, read_object
+from assist.protocols import (
+    Bye,
+    Dropped,
+    Handshake,
+    Key,
+    Lost,
+    Odd,
+    Opened,
+    Said,
+    Simple,
+    Sound,
+    read_object,
+    read_payload,
+)
 from assist.protocols.plain import call_id, encoding_named
 
 WINDOW = 50
 """Messages waited for before a hole in the sequence counts as lost: half a second of two tracks."""
 MOST_LOST_MS = 10_000
 """A jump of chunk numbers beyond this is a renumbering, not a loss."""
+KINDS = ("media", "dtmf", "mark", "stop")
 
 
-class _Media(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What a platform calls the fields. `call`: where `start` has the call's id; `kept`: what becomes metadata."""
+
+    number: str = "sequenceNumber"
+    call: tuple[str, ...] = ("callSid", "streamSid")
+    media_format: str = "mediaFormat"
+    rate: str = "sampleRate"
+    custom: str = "customParameters"
+    kept: tuple[str, ...] = ("accountSid", "streamSid")
+
+
+class Media(NamedTuple):
     """One media message, read when it came, so that a bad one costs no good one that waits before it."""
 
     party: Party
@@ -31,18 +61,93 @@ class _Media(NamedTuple):
     chunk: int | None
 
 
-class Twilio(Simple):
-    """One media stream."""
+Message = Media | Key | Bye | Odd | None
+"""What a numbered message says by itself; None where that is nothing."""
 
-    def __init__(self) -> None:
+
+class Order:
+    """Numbered messages, given to `say` once each in the order of their numbers; what has waited for long enough for
+    a hole to be filled goes on without it.
+    """
+
+    def __init__(self, first: int, say: Callable[[Message], list[Said]]) -> None:
+        self.next = first
+        self.early: dict[int, Message] = {}
+        self.skipped: set[int] = set()
+        self._say = say
+
+    def push(self, number: int, message: Message) -> list[Said]:
+        """What can be said now."""
+        if number < self.next or number in self.early:
+            return self._stray(message, number)
+        if number > self.next + 10 * WINDOW:
+            # Renumbered: holding thousands of frames for it would be worse.
+            waiting = self.flush()
+            self.next = number
+            return [Odd("renumbered"), *waiting, *self._advance(message)]
+        if number > self.next:
+            self.early[number] = message
+            said: list[Said] = [Odd("reordered")]
+            while len(self.early) > WINDOW or (self.early and max(self.early) - self.next > WINDOW):
+                said += self._skip_hole()
+            return said
+        return self._advance(message)
+
+    def flush(self) -> list[Said]:
+        """What waits, when nothing more will come."""
+        said: list[Said] = []
+        while self.early:
+            said += self._skip_hole()
+        return said
+
+    def _advance(self, message: Message) -> list[Said]:
+        said = self._say(message)
+        self.next += 1
+        while self.next in self.early:
+            said += self._say(self.early.pop(self.next))
+            self.next += 1
+        return said
+
+    def _skip_hole(self) -> list[Said]:
+        first = min(self.early)
+        if len(self.skipped) > 20 * WINDOW:
+            self.skipped.clear()
+        self.skipped.update(range(self.next, first))
+        self.next = first
+        return [Odd("missing"), *self._advance(self.early.pop(first))]
+
+    def _stray(self, message: Message, number: int) -> list[Said]:
+        # Its number has passed: late if its hole was skipped, a duplicate if it was heard (or waits to be).
+        reason = "late" if number in self.skipped else "duplicate"
+        self.skipped.discard(number)
+        if not isinstance(message, Media):
+            return [Odd(reason)]
+        return [Odd(reason), Dropped(message.party, len(message.payload), reason)]
+
+
+class Twilio(Simple):
+    """One media stream. `check` raises WireError for a handshake that is not let in; by default all are."""
+
+    platform = "twilio"
+    names = Names()
+    encodings: Mapping[str, Encoding] = {}
+    """Names of encodings that only this platform has."""
+    encoding = "audio/x-mulaw"
+    """What it sends where its start does not say."""
+    tracked = True
+    """Its media say whose they are. Else all of it is one channel: the caller's, or everybody's."""
+
+    def __init__(self, check: Callable[[Handshake], None] = lambda _: None) -> None:
+        self._check = check
         self._opened: Opened | None = None
         self._roles: dict[str, Party] = {}
-        self._next: int | None = None
-        self._early: dict[int, _Media | Key | Bye | None] = {}
-        self._skipped: set[int] = set()
+        self._order = Order(0, self._say)
         self._chunk: dict[Party, int] = {}
         self._bytes_per_ms = 8.0
         self._closed = False
+
+    def greet(self, handshake: Handshake) -> None:
+        self._check(handshake)
 
     def receive(self, message: str | bytes) -> list[Said]:
         if isinstance(message, bytes):
@@ -51,21 +156,18 @@ class Twilio(Simple):
         event = text.get("event")
         if event == "connected":
             return []
-        if event not in ("start", "media", "dtmf", "mark", "stop"):
-            raise UnknownMessage(f"unknown event {str(event)[:40]!r}")
         if self._closed:
             return [Odd("after_stop")]
         if event == "start":
             return self._start(text)
+        if not isinstance(event, str) or (self._opened is None and event not in KINDS):
+            raise UnknownMessage(f"unknown event {str(event)[:40]!r}")
         if self._opened is None:
             raise BadMessage(f"{event} before start")
         return self._in_order(text)
 
     def flush(self) -> list[Said]:
-        said: list[Said] = []
-        while self._early:
-            said += self._skip_hole()
-        return said
+        return self._order.flush()
 
     def welcome(self) -> list[str]:
         return []
@@ -76,94 +178,73 @@ class Twilio(Simple):
     def farewell(self, reason: str, ledger: dict[str, Ledger]) -> list[str]:
         return []
 
+    # ---- the start
+
     def _start(self, text: dict[str, Any]) -> list[Said]:
         if self._opened is not None:
             raise BadMessage("a second start: one socket carries one stream")
         start = text.get("start")
         if not isinstance(start, dict):
             raise BadMessage("start: the object `start` is missing")
-        given = start.get("mediaFormat")
-        media: dict[str, Any] = given if isinstance(given, dict) else {}
-        encoding: Encoding = encoding_named(str(media.get("encoding") or "audio/x-mulaw").rsplit("/x-", 1)[-1].lower())
-        rate_hz = _number(media.get("sampleRate", 8_000), "sampleRate")
-        if _number(media.get("channels", 1), "channels") != 1 or rate_hz not in (8_000, 16_000):
-            raise BadEncoding(f"media format {media!r}: one channel at 8000 or 16000 Hz per track"[:200])
-        given = start.get("customParameters")
-        custom = {str(k)[:128]: str(v)[:1024] for k, v in list((given if isinstance(given, dict) else {}).items())[:64]}
-        said = custom.get("inbound_party", "customer").strip().lower()
+        encoding, rate_hz = self._format(start)
+        custom = self._custom(text, start)
+        said = custom.get("inbound_party", "customer" if self.tracked else "unknown").strip().lower()
         inbound: Party = "agent" if said == "agent" else "customer"
         outbound: Party = "customer" if inbound == "agent" else "agent"
-        self._roles = {"inbound": inbound, "outbound": outbound}
+        self._roles = {"inbound": inbound, "outbound": outbound} if self.tracked else {"inbound": inbound}
+        # Both are opened even when one is announced: a declared track may stay away, an undeclared one may come.
+        parties: tuple[Party, ...] = ("agent", "customer") if self.tracked else (inbound,)
+        sid = next(filter(None, (start.get(name) or text.get(name) for name in self.names.call)), None)
+        if not isinstance(sid, str):
+            raise BadMessage(f"start: `{self.names.call[0]}` is missing")
+        self._order.next = self._sequence(text, 1) + 1
+        self._bytes_per_ms = rate_hz * (2 if encoding == "l16" else 1) / 1000
+        mixed: tuple[Party, ...] = () if said in ("agent", "customer") else parties
+        metadata = {**custom, **self._metadata(text, start)}
+        self._opened = Opened(call_id(sid), self.platform, parties, encoding, rate_hz, metadata, mixed=mixed)
+        return [self._opened]
+
+    def _format(self, start: dict[str, Any]) -> tuple[Encoding, int]:
+        given = start.get(self.names.media_format)
+        media: dict[str, Any] = given if isinstance(given, dict) else {}
+        name = str(media.get("encoding") or self.encoding).lower()
+        # audio/x-mulaw, audio/x-l16;rate=16000, PCMU@8000h
+        name = re.split(r"[;@]", name)[0].strip().removeprefix("audio/").removeprefix("x-")
+        encoding = self.encodings.get(name) or encoding_named(name)
+        rate_hz = _number(media.get(self.names.rate, 8_000), self.names.rate)
+        if _number(media.get("channels", 1), "channels") != 1 or rate_hz not in (8_000, 16_000):
+            raise BadEncoding(f"media format {media!r}: one channel at 8000 or 16000 Hz per track"[:200])
+        return encoding, rate_hz
+
+    def _custom(self, text: dict[str, Any], start: dict[str, Any]) -> dict[str, str]:
+        """What whoever started the stream gave it."""
+        given = start.get(self.names.custom)
+        return {str(k)[:128]: str(v)[:1024] for k, v in list((given if isinstance(given, dict) else {}).items())[:64]}
+
+    def _metadata(self, text: dict[str, Any], start: dict[str, Any]) -> dict[str, str]:
         tracks = start.get("tracks")
         known = [t for t in map(str, tracks) if t in self._roles] if isinstance(tracks, list) else []
-        # Both are opened even when one is announced: a declared track may stay away, an undeclared one may come.
-        parties: tuple[Party, ...] = ("agent", "customer")
-        sid = start.get("callSid") or start.get("streamSid") or text.get("streamSid")
-        if not isinstance(sid, str):
-            raise BadMessage("start: `callSid` is missing")
-        self._next = _sequence(text, 1) + 1
-        self._bytes_per_ms = rate_hz * (2 if encoding == "l16" else 1) / 1000
-        metadata = {**custom, "tracks": ",".join(known)}
-        for key in ("accountSid", "streamSid"):
-            if isinstance(start.get(key), str):
-                metadata[key] = start[key][:128]
-        mixed: tuple[Party, ...] = () if said in parties else parties
-        self._opened = Opened(call_id(sid), "twilio", parties, encoding, rate_hz, metadata, mixed=mixed)
-        return [self._opened]
+        told = {"tracks": ",".join(known)}
+        for name in self.names.kept:
+            value = start.get(name) or text.get(name)
+            if isinstance(value, str):
+                told[name] = value[:128]
+        return told
+
+    # ---- what follows
 
     def _in_order(self, text: dict[str, Any]) -> list[Said]:
         message = self._read(text)
-        if "sequenceNumber" not in text:
+        if self.names.number not in text:
             return self._say(message)  # an alias dialect without numbers: order of arrival is all there is
-        number = _sequence(text, 0)
-        assert self._next is not None
-        if number < self._next or number in self._early:
-            return self._stray(message, number)
-        if number > self._next + 10 * WINDOW:
-            # Renumbered: holding thousands of frames for it would be worse.
-            waiting = self.flush()
-            self._next = number
-            return [Odd("renumbered"), *waiting, *self._advance(message)]
-        if number > self._next:
-            self._early[number] = message
-            said: list[Said] = [Odd("reordered")]
-            while len(self._early) > WINDOW or (self._early and max(self._early) - self._next > WINDOW):
-                said += self._skip_hole()
-            return said
-        return self._advance(message)
+        return self._order.push(self._sequence(text, 0), message)
 
-    def _advance(self, message: _Media | Key | Bye | None) -> list[Said]:
-        assert self._next is not None
-        said = self._say(message)
-        self._next += 1
-        while self._next in self._early:
-            said += self._say(self._early.pop(self._next))
-            self._next += 1
-        return said
-
-    def _skip_hole(self) -> list[Said]:
-        assert self._next is not None
-        first = min(self._early)
-        if len(self._skipped) > 20 * WINDOW:
-            self._skipped.clear()
-        self._skipped.update(range(self._next, first))
-        self._next = first
-        return [Odd("missing"), *self._advance(self._early.pop(first))]
-
-    def _stray(self, message: _Media | Key | Bye | None, number: int) -> list[Said]:
-        # Its number has passed: late if its hole was skipped, a duplicate if it was heard (or waits to be).
-        reason = "late" if number in self._skipped else "duplicate"
-        self._skipped.discard(number)
-        if not isinstance(message, _Media):
-            return [Odd(reason)]
-        return [Odd(reason), Dropped(message.party, len(message.payload), reason)]
-
-    def _say(self, message: _Media | Key | Bye | None) -> list[Said]:
+    def _say(self, message: Message) -> list[Said]:
         if message is None:
             return []
         if self._closed:
             return [Odd("after_stop")]
-        if not isinstance(message, _Media):
+        if not isinstance(message, Media):
             self._closed = isinstance(message, Bye)
             return [message]
         party, payload, chunk = message
@@ -176,37 +257,35 @@ class Twilio(Simple):
             self._chunk[party] = chunk
         return [*said, Sound(party, payload)]
 
-    def _read(self, text: dict[str, Any]) -> _Media | Key | Bye | None:
-        """What a numbered message says by itself; None where that is nothing."""
-        event = text["event"]
-        if event == "media":
-            return self._media(text)
-        if event == "dtmf":
-            given = text.get("dtmf")
-            track = given.get("track") if isinstance(given, dict) else None
-            return Key(self._roles.get(str(track).removesuffix("_track"), "customer"))
-        return Bye() if event == "stop" else None
+    def _read(self, text: dict[str, Any]) -> Message:
+        match text["event"]:
+            case "media":
+                return self._media(text)
+            case "dtmf":
+                given = text.get("dtmf")
+                track = given.get("track") if isinstance(given, dict) else None
+                return Key(self._roles.get(str(track).removesuffix("_track"), self._roles["inbound"]))
+            case "stop":
+                return Bye()
+            case "mark":
+                return None
+        return Odd("unknown_message")
 
-    def _media(self, text: dict[str, Any]) -> _Media:
+    def _media(self, text: dict[str, Any]) -> Media:
         media = text.get("media")
         if not isinstance(media, dict):
             raise BadMessage("media: the object `media` is missing")
-        track = str(media.get("track", "inbound")).removesuffix("_track")
+        track = str(media.get("track", "inbound")).removesuffix("_track") if self.tracked else "inbound"
         if track not in self._roles:
             raise BadMessage(f"media: unknown track {track[:40]!r}")
         payload = media.get("payload")
         if not isinstance(payload, str):
             raise BadMessage("media: `payload` is missing or no string")
-        try:
-            audio = base64.b64decode(payload, validate=True)
-        except (binascii.Error, ValueError) as error:
-            raise BadMessage(f"media: payload is not base64: {error}") from error
         chunk = media.get("chunk")
-        return _Media(self._roles[track], audio, None if chunk is None else _number(chunk, "chunk"))
+        return Media(self._roles[track], read_payload(payload), None if chunk is None else _number(chunk, "chunk"))
 
-
-def _sequence(text: dict[str, Any], default: int) -> int:
-    return _number(text.get("sequenceNumber", default), "sequenceNumber")
+    def _sequence(self, text: dict[str, Any], default: int) -> int:
+        return _number(text.get(self.names.number, default), self.names.number)
 
 
 def _number(value: object, name: str) -> int:

@@ -17,7 +17,14 @@ from assist.errors import WireError
 from assist.events import decode
 from assist.protocols import Handshake, Protocol, Said
 from assist.protocols.audiohook import AudioHook
+from assist.protocols.azure import Azure
+from assist.protocols.exotel import Exotel
+from assist.protocols.fonoster import Fonoster
 from assist.protocols.plain import Plain
+from assist.protocols.plivo import Plivo
+from assist.protocols.signalwire import SignalWire
+from assist.protocols.talkdesk import Talkdesk
+from assist.protocols.telnyx import Telnyx
 from assist.protocols.twilio import Twilio
 
 HERE = Path(__file__).parent
@@ -38,7 +45,29 @@ def audiohook() -> AudioHook:
     return protocol
 
 
-DIALECTS: dict[str, Callable[[], Protocol]] = {"plain": Plain, "twilio": Twilio, "audiohook": audiohook}
+CUSTOMER, AGENT = "4:+15550100", "8:acs:a1_b2"
+
+
+def azure() -> Azure:
+    """A stream whose address says who is who."""
+    protocol = Azure()
+    target = f"/ingest/azure?call=c-1&customer={CUSTOMER}&agent={AGENT}"
+    protocol.greet(Handshake(target, {"x-ms-call-connection-id": "421f"}, 0.0))
+    return protocol
+
+
+DIALECTS: dict[str, Callable[[], Protocol]] = {
+    "plain": Plain,
+    "audiohook": audiohook,
+    "twilio": Twilio,
+    "telnyx": Telnyx,
+    "signalwire": SignalWire,
+    "plivo": Plivo,
+    "exotel": Exotel,
+    "talkdesk": Talkdesk,
+    "fonoster": Fonoster,
+    "azure": azure,
+}
 """By the first word of the file's name."""
 
 

@@ -136,8 +136,8 @@ def test_what_waits_is_bounded_and_nothing_is_lost_from_sight(numbers: list[int]
     said: list[Said] = []
     for number in numbers:
         said += play(protocol, [media(number)])
-        assert len(protocol._early) <= WINDOW
-        assert len(protocol._skipped) <= 30 * WINDOW
+        assert len(protocol._order.early) <= WINDOW
+        assert len(protocol._order.skipped) <= 30 * WINDOW
     said += protocol.flush()
     assert len(heard(said)) + sum(isinstance(each, Dropped) for each in said) == len(numbers)
 
@@ -181,6 +181,12 @@ def test_a_bad_message_costs_no_good_one_that_waits() -> None:
     assert heard(protocol.flush()) == [5]
 
 
+def test_an_event_of_tomorrow_is_counted_and_its_number_is_no_hole() -> None:
+    said = play(opened(), [media(2), {"event": "applause", "sequenceNumber": "3"}, media(4)])
+    assert heard(said) == [2, 4]
+    assert odd(said) == {"unknown_message": 1}
+
+
 def test_without_numbers_the_order_of_arrival_holds() -> None:
     messages = [media(n) for n in (5, 3, 9)]
     for message in messages:
@@ -209,7 +215,9 @@ def test_a_number_that_is_none_is_refused(sequence: object) -> None:
 
 def test_other_events_and_binary_are_refused_by_name() -> None:
     with pytest.raises(UnknownMessage, match="video"):
-        opened().receive('{"event": "video"}')
+        Twilio().receive('{"event": "video"}')
+    with pytest.raises(UnknownMessage, match="None"):
+        opened().receive("{}")
     with pytest.raises(BadMessage, match="binary"):
         opened().receive(b"\x00")
     with pytest.raises(BadMessage, match="track"):

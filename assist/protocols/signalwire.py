@@ -1,0 +1,14 @@
+"""SignalWire `<Stream>`: Twilio's messages; `codec` may ask for L16, of which 16 kHz is taken and 24 refused by name.
+
+Sources: signalwire.com/docs/compatibility-api/cxml/reference/voice/stream. `authBearerToken` is the secret.
+"""
+
+from __future__ import annotations
+
+from assist.protocols.twilio import Twilio
+
+
+class SignalWire(Twilio):
+    """One media stream."""
+
+    platform = "signalwire"
