@@ -9,7 +9,7 @@
 
 It knows no socket and no clock. AudioHook has more to check, in assist/access.py. What Twilio, Plivo and a token prove
 is good for ever, by their own design: they hold nothing that is used up.
-Sources: twilio.com/docs/usage/security, plivo.com/docs/voice/concepts/signature-validation,
+Sources: twilio.com/docs/usage/security, plivo.com/docs/voice/concepts/signature-validation and its SDK for streams,
 docs.fonoster.com/streams/verify-signatures, developers.telnyx.com (stream call media over WebSocket).
 """
 
@@ -31,9 +31,10 @@ FRESH_S: Final = 300
 
 
 def addresses(public_url: str, handshake: Handshake) -> list[str]:
-    """Our address as it may have been signed: with and without the port, and a slash at its end.
+    """Our address as it may have been signed: with and without the port, and a slash at its end, as wss or https.
 
-    Twilio is known to differ in both from what it was told. `public_url` "": the host that the request names, over TLS.
+    Twilio is known to differ in the first two from what it was told, and Plivo's own server checks for https.
+    `public_url` "": the host that the request names, over TLS.
     """
     base = public_url.rstrip("/") or f"wss://{handshake.headers.get('host', '')}"
     scheme, _, rest = re.sub("^http", "ws", base).partition("://")
@@ -42,7 +43,8 @@ def addresses(public_url: str, handshake: Handshake) -> list[str]:
     bare = re.sub(r":\d+\Z", "", host)
     hosts = dict.fromkeys((host, bare, f"{bare}:{443 if scheme == 'wss' else 80}"))
     paths = dict.fromkeys((path, path.rstrip("/"), path.rstrip("/") + "/"))
-    return [f"{scheme}://{h}{slash}{prefix}{p}{mark}{query}" for h in hosts for p in paths]
+    schemes = (scheme, scheme.replace("ws", "http"))
+    return [f"{s}://{h}{slash}{prefix}{p}{mark}{query}" for s in schemes for h in hosts for p in paths]
 
 
 def _twilio(secret: bytes, urls: list[str], handshake: Handshake) -> bool:
