@@ -60,9 +60,9 @@ class Azure(Simple):
         for part in handshake.target.partition("?")[2].split("&")[:64]:
             name, _, value = part.partition("=")
             value = unquote(value)  # a plus is a plus: telephone numbers are ids here
-            if name == "agent" or name == "customer":
+            if value and name in ("agent", "customer"):
                 self._named[value] = "agent" if name == "agent" else "customer"
-            elif name == "call":
+            elif value and name == "call":
                 self._call = value
             elif name == "channels":
                 self._one_channel = value == "mixed"

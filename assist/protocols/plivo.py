@@ -18,6 +18,7 @@ class Plivo(Twilio):
 
     platform = "plivo"
     names = Names(call=("callId", "streamId"), custom="extra_headers", kept=("accountId", "streamId"))
+    encoding = "audio/x-l16"
 
     def _custom(self, text: dict[str, Any], start: dict[str, Any]) -> dict[str, str]:
         given = text.get(self.names.custom) or start.get(self.names.custom) or ""

@@ -15,6 +15,7 @@ from assist.protocols import Dropped, Handshake, Odd, Opened, Said, Sound
 from assist.protocols.azure import GONE, Azure
 from tests.contracts.protocol import ProtocolContract, check_said
 from tests.golden.exchange import AGENT, CUSTOMER, azure
+from tests.protocols.test_variants import grown
 
 PHONE, TEAMS, WEB = "4:+15550199", "8:orgid:7b2c", "8:acs:web"
 
@@ -58,6 +59,12 @@ class TestAzure(ProtocolContract):
 
     def messages(self) -> list[dict[str, Any]]:
         return [audio(CUSTOMER), audio(AGENT, silent=True), {"kind": "DtmfData", "dtmfData": {"data": "5"}}]
+
+
+def test_fields_of_tomorrow_change_nothing() -> None:
+    today, tomorrow = azure(), azure()
+    for each in (metadata(), audio(CUSTOMER), audio(AGENT)):
+        assert play(tomorrow, [grown(each)]) == play(today, [each])
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,12 @@ from tests.contracts.protocol import ProtocolContract
 BOTH = ("inbound", "outbound")
 
 
+def grown(message: dict[str, Any]) -> dict[str, Any]:
+    """With a field that nobody knows on every level, but among custom parameters, whose fields are nobody's to know."""
+    whole = {k: grown(v) if isinstance(v, dict) and "custom" not in k else v for k, v in message.items()}
+    return {**whole, "since2027": {"x": [1]}}
+
+
 class Variant(ProtocolContract):
     """The contract, for whatever the platform's own messages are."""
 
@@ -45,6 +51,11 @@ class Variant(ProtocolContract):
 
     def messages(self) -> list[dict[str, Any]]:
         return self._call()[1:]
+
+    def test_fields_of_tomorrow_change_nothing(self) -> None:
+        today, tomorrow = self.protocol(), self.protocol()
+        for each in self._call():
+            assert tomorrow.receive(json.dumps(grown(each))) == today.receive(json.dumps(each))
 
 
 class TestSignalWire(Variant):
@@ -154,6 +165,10 @@ def test_plivos_extra_headers_become_metadata(headers: Any, told: dict[str, str]
     first = {"event": "start", "sequenceNumber": 1, "start": {"callId": "c-1"}, "extra_headers": headers}
     (said,) = Plivo().receive(json.dumps(first))
     assert isinstance(said, Opened) and said.metadata == {**told, "tracks": ""}
+
+
+def test_plivo_sends_linear_audio_where_it_does_not_say() -> None:
+    assert start(Plivo()).encoding == "l16" and start(Twilio()).encoding == start(Telnyx()).encoding == "mulaw"
 
 
 def test_plivo_may_say_who_is_inbound() -> None:
