@@ -160,7 +160,7 @@ def without_payload(text: str) -> str:
     return json.dumps(message)
 
 
-def no_base64(text: str) -> str:
+def spoiled(text: str) -> str:
     message = json.loads(text)
     (message.get("media") or message["audioData"])["payload" if "media" in message else "data"] = "&&&"
     return json.dumps(message)
@@ -177,7 +177,7 @@ async def test_bad_input_has_a_name_and_what_was_good_is_kept(server: door.Door,
         "another dialect": (['{"type": "hello"}'], "unknown_message", 4400),
         "second start": ([begin, media, begin], "bad_message", 4400),
         "no payload": ([begin, media, without_payload(more)], "bad_message", 4400),
-        "no base64": ([begin, media, no_base64(more)], "bad_message", 4400),
+        "no base64": ([begin, media, spoiled(more)], "bad_message", 4400),
     }
     for name, (messages, code, close_code) in bad.items():
         call = new_id()

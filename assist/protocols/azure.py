@@ -11,8 +11,8 @@ stopped and started again is `ID.2`. Who is who, our address says too: `?custome
 often as there are ids. A party whose ids are given has the sound of nobody else. A party without is whoever is left, a
 telephone number as the customer, a Teams user as the agent, and else who speaks first as the agent, who is the one to
 greet; it may be somebody else's, so how it sounds is not judged. One party is one person at a time: another takes it
-over when nothing came of the first for a second, and until then is counted as `extra`. `?channels=mixed` is one channel
-with everybody on it, and mixed sound that was not announced so is the customer's channel, not judged either.
+over when 50 messages of others came and none of the first, and is counted as `extra` until then. `?channels=mixed` is
+one channel with everybody on it; mixed sound that was not announced so is the customer's channel, not judged either.
 
 24 kHz is refused by name: ask for Pcm16KMono. Tokens of Azure are not read, as their keys are to be had from Azure
 only: put `?token=` into the address.
@@ -32,7 +32,7 @@ from assist.protocols import Dropped, Handshake, Key, Odd, Opened, Said, Simple,
 from assist.protocols.plain import call_id, encoding_named
 
 GONE = 50
-"""Messages of others, one every 20 ms, after which a participant of whom none came has left."""
+"""Messages of others, a second of one of them, after which a participant of whom none came has left."""
 BOTH: tuple[Party, ...] = ("agent", "customer")
 
 
