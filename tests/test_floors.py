@@ -37,6 +37,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ),
     (
         "suggest",
+        "exports.agent_assist",
+        "exports.salesforce",
         "protocols.exotel",
         "protocols.fonoster",
         "protocols.plivo",
@@ -100,6 +102,7 @@ EMPTY_WORDS = {
 }  # fmt: skip
 PROPER_NAMES = ("knowledge_base",)
 OWN_SENSE = {
+    ("assist/exports/salesforce.py", "service"): "what Salesforce calls whoever noticed something",
     ("assist/stores/sqlite.py", "engine"): "SQLAlchemy's name for what gives connections",
     ("models/train/records.py", "service"): "customer service is what the records are about",
     ("models/language.py", "common"): "words that are common in the language",
