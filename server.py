@@ -51,12 +51,17 @@ from assist.protocols.audiohook import AudioHook
 from assist.protocols.azure import Azure
 from assist.protocols.exotel import Exotel
 from assist.protocols.fonoster import Fonoster
+from assist.protocols.freeswitch import FreeSwitch
+from assist.protocols.jambonz import Jambonz
+from assist.protocols.lca import Lca
 from assist.protocols.plain import Plain
 from assist.protocols.plivo import Plivo
 from assist.protocols.signalwire import SignalWire
+from assist.protocols.sinch import Sinch
 from assist.protocols.talkdesk import Talkdesk
 from assist.protocols.telnyx import Telnyx
 from assist.protocols.twilio import Twilio
+from assist.protocols.vonage import Vonage
 from assist.search import Search
 from assist.segment import Segmenter
 from assist.stores.outbox import Outbox
@@ -98,6 +103,11 @@ PROVED: dict[str, Callable[[Callable[[Handshake], None]], Protocol]] = {
     "talkdesk": Talkdesk,
     "fonoster": Fonoster,
     "azure": Azure,
+    "freeswitch": FreeSwitch,
+    "jambonz": Jambonz,
+    "lca": Lca,
+    "sinch": Sinch,
+    "vonage": Vonage,
 }
 """Dialects whose sockets are opened with a secret of `ingest.secrets`."""
 

@@ -139,7 +139,9 @@ class Hardened:
             return Forbidden(f"host {headers.get('host', '')[:80]!r} is not ours: name it in server.hosts")
         ingest = scope["path"].startswith("/ingest/")
         allowed = self.house.settings.ingest.origins if ingest else ()
-        if (scope["type"] == "websocket" or scope["method"] not in ("GET", "HEAD")) and _foreign(headers, allowed):
+        if (scope["type"] == "websocket" or scope["method"] not in ("GET", "HEAD")) and _foreign(
+            headers, allowed, ingest
+        ):
             return Forbidden(f"origin {headers.get('origin', '')[:80]!r} is not ours")
         if scope["type"] == "http" and scope["method"] == "POST":
             length = headers.get("content-length", "")
@@ -181,13 +183,17 @@ def _host_of(host: str) -> str:
     return ""
 
 
-def _foreign(headers: Headers, allowed: Sequence[str]) -> bool:
-    """A browser says that another site's page asks. Phone platforms send no origin, or our own."""
-    origin = headers.get("origin", "")
+def _foreign(headers: Headers, allowed: Sequence[str], ingest: bool) -> bool:
+    """A browser says that another site's page asks. Phone platforms send no origin, or our own.
+
+    On ingest sockets the port does not count: FreeSWITCH's libraries and proxies add it here and leave it out there.
+    """
+    origin, host = headers.get("origin", ""), headers.get("host", "")
     if not origin or origin in allowed or "*" in allowed:
         return False
     with contextlib.suppress(ValueError):
-        return urlsplit(origin).netloc != headers.get("host", "")
+        ours = urlsplit(origin)
+        return ours.hostname != _host_of(host) if ingest else ours.netloc != host
     return True
 
 

@@ -226,12 +226,9 @@ class Ingest:
     async def _see_out(self, error: AssistError | None) -> None:
         if error:
             self._count_error(error)
+        await self._flush()
         call = self.call
         if call:
-            if self._reason != "error:internal":
-                with contextlib.suppress(AssistError):  # too fast, or no room: the call must end all the same
-                    for said in self.protocol.flush():
-                        _tell(call, said)
             call.end(self._reason)
         parting = asyncio.create_task(self._part()) if self.protocol.parting_s and not self._over else None
         try:
@@ -246,6 +243,15 @@ class Ingest:
             with contextlib.suppress(RuntimeError, WebSocketDisconnect, TimeoutError):
                 async with asyncio.timeout(SEND_S):
                     await self.socket.close(self._close_code, (error.code if error else self._reason)[:120])
+
+    async def _flush(self) -> None:
+        """What the dialect still holds, which may be all of a short call."""
+        if self._reason != "error:internal":
+            try:
+                for said in self.protocol.flush():
+                    await self._do(said)
+            except AssistError as error:  # too fast, or no room: the call must end all the same
+                self._count_error(error)
 
     async def _say_goodbye(self, error: AssistError | None, call: Call | None) -> None:
         if error:

@@ -5,7 +5,8 @@
     fonoster    x-fonoster-signature: hex of HMAC-SHA256 of `<timestamp>.<address>`, by the signing secret
     telnyx      x-telnyx-streaming-auth-token: the token
     any other   Authorization: Bearer <secret> (SignalWire's authBearerToken), Basic <secret> where the secret is
-                `user:password` (Exotel's), or `?token=<secret>` in the address (whoever can send no header)
+                `user:password` (Exotel's, jambonz'), or in the address `?token=<secret>` (whoever can send no header),
+                `?authorization=Bearer <secret>` (clients of Amazon's LCA)
 
 It knows no socket and no clock. AudioHook has more to check, in assist/access.py. What Twilio, Plivo and a token prove
 is good for ever, by their own design: they hold nothing that is used up.
@@ -21,7 +22,7 @@ import hmac
 import re
 from collections.abc import Callable, Mapping
 from typing import Final
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, unquote_plus, urlsplit
 
 from assist.errors import ConfigError, Unauthorized
 from assist.protocols import Handshake
@@ -81,8 +82,9 @@ def _token(secret: bytes, urls: list[str], handshake: Handshake) -> bool:
     bearer, basic = b"Bearer " + secret, b"Basic " + base64.b64encode(secret)
     query = handshake.target.partition("?")[2]
     tokens = [unquote(part[6:]) for part in query.split("&") if part.startswith("token=")]
-    by_header = _among(handshake.headers.get("authorization", ""), [bearer, basic])
-    return any([by_header, *(_among(each, [secret]) for each in tokens[:4])])
+    given = [part[14:] for part in query.split("&") if part.startswith("authorization=")]
+    said = [handshake.headers.get("authorization", ""), *map(unquote, given[:4]), *map(unquote_plus, given[:4])]
+    return any([*(_among(each, [bearer, basic]) for each in said), *(_among(each, [secret]) for each in tokens[:4])])
 
 
 def _sha256(secret: bytes, text: str) -> bytes:

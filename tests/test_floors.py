@@ -30,6 +30,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "side",
         "protocols.audiohook",
         "protocols.azure",
+        "protocols.raw",
         "protocols.twilio",
         "stores.memory",
         "stores.sqlite",
@@ -41,10 +42,15 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "exports.salesforce",
         "protocols.exotel",
         "protocols.fonoster",
+        "protocols.freeswitch",
+        "protocols.jambonz",
+        "protocols.lca",
         "protocols.plivo",
         "protocols.signalwire",
+        "protocols.sinch",
         "protocols.talkdesk",
         "protocols.telnyx",
+        "protocols.vonage",
         "stores.outbox",
         "exports.asyncapi",
         "exports.cloudevent",
@@ -195,7 +201,13 @@ def test_dialects_and_stores_know_what_they_are_made_of() -> None:
     """Dialects: values, what is said, and what they vary. Stores: the log's values and the interface they keep."""
     allowed = {
         "assist/protocols": VALUES
-        | {"assist.events", "assist.protocols", "assist.protocols.plain", "assist.protocols.twilio"},
+        | {
+            "assist.events",
+            "assist.protocols",
+            "assist.protocols.plain",
+            "assist.protocols.raw",
+            "assist.protocols.twilio",
+        },
         "assist/stores": VALUES | {"assist.events", "assist.hub", "assist.stores.summary"},
     }
     wrong = [

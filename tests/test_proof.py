@@ -127,6 +127,9 @@ def test_fonosters_signature_is_of_now() -> None:
         ("azure", "a/b+c", "?agent=x&token=a%2Fb+c", {"authorization": "Bearer eyJ"}),
         ("talkdesk", TOKEN, f"?token=wrong&token={TOKEN}", {}),
         ("talkdesk", f"new {TOKEN}", f"?token={TOKEN}", {}),
+        ("jambonz", "user:word", "", {"authorization": "Basic " + base64.b64encode(b"user:word").decode()}),
+        ("lca", TOKEN, f"?authorization=Bearer%20{TOKEN}&id_token=x", {}),
+        ("lca", TOKEN, f"?authorization=Bearer+{TOKEN}", {}),
     ],
 )
 def test_a_token_comes_as_the_platform_can_send_it(

@@ -39,10 +39,9 @@ from assist.protocols import (
     Pause,
     Resume,
     Said,
-    Sound,
     reason_of,
 )
-from assist.protocols.plain import one_channel
+from assist.protocols.plain import Interleaved
 
 Uuid = Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}\Z", max_length=36)]
 Duration = Annotated[str, msgspec.Meta(pattern=r"^PT([0-9]*\.)?[0-9]+S\Z", max_length=40)]
@@ -114,8 +113,7 @@ class AudioHook:
         self._due: list[tuple[str, dict[str, Any]]] = []
         self._welcome: dict[str, Any] | None = None
         self._parties: tuple[Party, ...] = ()
-        self._width = 1
-        self._rest = b""
+        self._lanes = Interleaved((), 1)
         self._probe = False
         self._paused = False
         self._closing = False
@@ -199,7 +197,7 @@ class AudioHook:
         self._assists = wishes.get("agentassist") is True
         self._parties = tuple(PARTIES[name] for name in media["channels"])
         encoding = ENCODINGS[media["format"]]
-        self._width = 2 if encoding == "l16" else 1
+        self._lanes = Interleaved(self._parties, 2 if encoding == "l16" else 1)
         call = given.conversation_id.lower()
         return [Opened(call, "audiohook", self._parties, encoding, 8_000, self._metadata(given))]
 
@@ -242,15 +240,10 @@ class AudioHook:
             raise BadMessage("audio while paused")
         if not message:
             return [Odd("empty")]
-        data = self._rest + message
-        count = len(self._parties)
-        whole = len(data) // (self._width * count) * self._width * count
-        self._rest = data[whole:]
-        heard = data[:whole]
-        return [Sound(party, one_channel(heard, n, count, self._width)) for n, party in enumerate(self._parties)]
+        return self._lanes.push(message)
 
     def flush(self) -> list[Said]:
-        return [Odd("odd_bytes")] if self._rest else []
+        return self._lanes.flush()
 
     # ---- what goes
 

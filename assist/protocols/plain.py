@@ -67,7 +67,7 @@ class Plain(Simple):
     def __init__(self) -> None:
         self._opened: Opened | None = None
         self._tagged = False
-        self._rest = b""
+        self._lanes: Interleaved | None = None
 
     def receive(self, message: str | bytes) -> list[Said]:
         if isinstance(message, bytes):
@@ -91,7 +91,7 @@ class Plain(Simple):
         raise UnknownMessage(f"unknown message type {kind[:40]!r}: hello, pause, resume or bye")
 
     def flush(self) -> list[Said]:
-        return [Odd("odd_bytes")] if self._rest else []
+        return self._lanes.flush() if self._lanes else []
 
     def welcome(self) -> list[str]:
         assert self._opened
@@ -146,12 +146,9 @@ class Plain(Simple):
             return [Sound(parties[message[0]], message[1:])]
         if len(parties) == 1:
             return [Sound(parties[0], message)]
-        data = self._rest + message
-        width = 2 if self._opened.encoding == "l16" else 1
-        block = width * len(parties)
-        whole = len(data) // block * block
-        self._rest = data[whole:]
-        return [Sound(party, one_channel(data[:whole], n, len(parties), width)) for n, party in enumerate(parties)]
+        if self._lanes is None:
+            self._lanes = Interleaved(parties, 2 if self._opened.encoding == "l16" else 1)
+        return self._lanes.push(message)
 
 
 def call_id(text: str) -> str:
@@ -161,8 +158,35 @@ def call_id(text: str) -> str:
     return text
 
 
+class Interleaved:
+    """The parties' samples in turn, `width` bytes each, cut anywhere: what is not whole waits for the next bytes."""
+
+    def __init__(self, parties: tuple[Party, ...], width: int) -> None:
+        self._parties = parties
+        self._width = width
+        self._block = width * len(parties)
+        self._rest = b""
+
+    def push(self, data: bytes) -> list[Said]:
+        """Bytes as they came to each party's own, of the same length for all."""
+        if self._rest:
+            data = self._rest + data
+        over = len(data) % self._block
+        self._rest, data = data[len(data) - over :], data[: len(data) - over]
+        count = len(self._parties)
+        if not data:
+            return []
+        return [Sound(party, one_channel(data, n, count, self._width)) for n, party in enumerate(self._parties)]
+
+    def flush(self) -> list[Said]:
+        """What never became whole."""
+        return [Odd("odd_bytes")] if self._rest else []
+
+
 def one_channel(data: bytes, index: int, count: int, width: int) -> bytes:
     """The samples of one channel of `count` whose samples stand in turn, `width` bytes each."""
+    if count == 1:
+        return data
     if width == 1:
         return data[index::count]
     return memoryview(data).cast("H")[index::count].tobytes()

@@ -2,7 +2,8 @@
 
 A line is {"in": text} or {"in_hex": bytes}, with "out": what was said, or "error": the code of the refusal. The last
 line, {"in": null}, is what `flush` gives. {"ask": "welcome"} (replies, leave, farewell) and {"tell": entry} come with
-"sent", the texts to send. After recording, the difference in version control is what is to be judged.
+"sent", the texts to send. {"asked": target}, where it comes first, is the request for the socket. After recording, the
+difference in version control is what is to be judged.
 """
 
 from __future__ import annotations
@@ -20,12 +21,17 @@ from assist.protocols.audiohook import AudioHook
 from assist.protocols.azure import Azure
 from assist.protocols.exotel import Exotel
 from assist.protocols.fonoster import Fonoster
+from assist.protocols.freeswitch import FreeSwitch
+from assist.protocols.jambonz import Jambonz
+from assist.protocols.lca import Lca
 from assist.protocols.plain import Plain
 from assist.protocols.plivo import Plivo
 from assist.protocols.signalwire import SignalWire
+from assist.protocols.sinch import Sinch
 from assist.protocols.talkdesk import Talkdesk
 from assist.protocols.telnyx import Telnyx
 from assist.protocols.twilio import Twilio
+from assist.protocols.vonage import Vonage
 
 HERE = Path(__file__).parent
 ORGANISATION, SESSION, CORRELATION = (f"{n}0000000-0000-4000-8000-00000000000{n}" for n in (1, 2, 3))
@@ -67,6 +73,11 @@ DIALECTS: dict[str, Callable[[], Protocol]] = {
     "talkdesk": Talkdesk,
     "fonoster": Fonoster,
     "azure": azure,
+    "freeswitch": FreeSwitch,
+    "jambonz": Jambonz,
+    "lca": Lca,
+    "sinch": Sinch,
+    "vonage": Vonage,
 }
 """By the first word of the file's name."""
 
@@ -79,7 +90,7 @@ def shown(said: Said) -> dict[str, Any]:
 
 def answer(protocol: Protocol, line: dict[str, Any]) -> dict[str, Any]:
     """The line with what `protocol` makes of its message now."""
-    asked: dict[str, Any] = {k: line[k] for k in ("in", "in_hex", "ask", "tell") if k in line}
+    asked: dict[str, Any] = {k: line[k] for k in ("in", "in_hex", "ask", "tell", "asked") if k in line}
     if "ask" in line or "tell" in line:
         texts: dict[str, Callable[[], list[str]]] = {
             "welcome": protocol.welcome,
@@ -90,6 +101,9 @@ def answer(protocol: Protocol, line: dict[str, Any]) -> dict[str, Any]:
         }
         return {**asked, "sent": texts[line.get("ask", "tell")]()}
     try:
+        if "asked" in line:
+            protocol.greet(Handshake(line["asked"], {}, 0.0))
+            return asked
         if line.get("in", "") is None:
             said = protocol.flush()
         else:
