@@ -39,7 +39,7 @@ RATE_HZ: Final = 8_000
 """Where nobody says: what FreeSWITCH and jambonz stream unless they are told otherwise."""
 MOST_ENTRIES: Final = 64
 
-_CALL = ("call", "callsid", "callid", "calluuid", "uuid", "conversationuuid", "conversationid")
+_CALL = ("call", "callsid", "callid", "calluuid", "uuid", "uniqueid", "conversationuuid", "conversationid")
 _RATE = ("rate", "ratehz", "samplerate", "samplingrate")
 _CHANNELS = ("channels", "mixtype")
 _KNOWN_AS = {"agent": ("agentid",), "ani": ("fromnumber", "from", "callerid")}
