@@ -26,7 +26,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from assist.audio import Party
-from assist.errors import BadEncoding, BadMessage
+from assist.errors import BadEncoding, BadMessage, WireError
 from assist.events import Ledger
 from assist.protocols import Handshake, Key, Odd, Opened, Said, Simple
 from assist.protocols.plain import Interleaved, call_id
@@ -176,7 +176,7 @@ class Raw(Simple):
         self._begin: bytearray | None = bytearray()
         """Audio that waits: for the call to be opened, or until it is clear whether it begins with a WAV header."""
         self._over = False
-        """The platform has said goodbye."""
+        """The platform has said goodbye, or was refused."""
 
     def greet(self, handshake: Handshake) -> None:
         if self._check:
@@ -201,7 +201,12 @@ class Raw(Simple):
         if self._begin is None:
             return self._lanes.push(message)
         self._begin += message
-        return self._begun() if self._opened else self._wait()
+        try:
+            return self._begun() if self._opened else self._wait()
+        except WireError:
+            self._over = True
+            self._begin.clear()  # refused: nothing of it is held any longer
+            raise
 
     def flush(self) -> list[Said]:
         said: list[Said] = []

@@ -243,6 +243,7 @@ def test_audio_that_no_text_explains_is_refused(kind: type[Raw]) -> None:
     assert protocol.receive(bytes(HOLD_BYTES // 2)) == []
     with pytest.raises(BadMessage, match="no text before them"):
         protocol.receive(bytes(HOLD_BYTES // 2))
+    assert protocol.receive(bytes(9)) == [Odd("after_end")], "it holds no more"
     assert protocol.flush() == []
 
 
@@ -344,8 +345,10 @@ class TestWavHeaders:
     def test_what_is_not_taken_is_refused_by_name(self, header: bytes) -> None:
         with pytest.raises(BadEncoding, match="WAV header"):
             play(asked(Lca), KINDS[Lca], header)
+        protocol = asked(FreeSwitch)
         with pytest.raises(BadEncoding, match="WAV header"):
-            play(asked(FreeSwitch), header)
+            protocol.receive(header)
+        assert protocol.flush() == []
 
     def test_one_that_never_ends_is_heard(self) -> None:
         endless = b"RIFF\0\0\0\0WAVE" + b"junk\0\0\0\0" * 600
