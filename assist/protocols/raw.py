@@ -291,7 +291,7 @@ class Raw(Simple):
             return []
         begin, self._begin = bytes(self._begin or b""), None
         odd: list[Said] = [Odd("wav_header")] if header.length else []
-        if not header.length and begin[8:12] == b"WAVE":
+        if not header.length and begin[:4] == b"RIFF" and begin[8:12] == b"WAVE":
             odd = [Odd("wav_header_unread")]
         says = (header.rate_hz or self._opened.rate_hz, header.channels or len(self._opened.parties))
         if says != (self._opened.rate_hz, len(self._opened.parties)):
