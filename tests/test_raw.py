@@ -156,7 +156,8 @@ async def test_a_wrong_query_gets_no_socket(server: door.Door) -> None:
 
 
 async def test_a_shared_value_is_asked_for(tmp_path: Path, scripted: dict[str, str]) -> None:
-    with door.running(tmp_path, {**scripted, "ASSIST_INGEST_AUTHORIZATION": "Bearer s3cret"}) as server:
+    secrets = json.dumps(dict.fromkeys(("freeswitch", "jambonz", "lca", "vonage"), "s3cret"))
+    with door.running(tmp_path, {**scripted, "ASSIST_INGEST_SECRETS": secrets}) as server:
         for path, headers in (
             ("/ingest/jambonz", {"Authorization": "Bearer s3cret"}),
             ("/ingest/lca?authorization=Bearer%20s3cret", {}),
