@@ -105,8 +105,9 @@ class Deepgram:
                 return self._close()
             case "Configure":
                 return self._configure(given)
-        kind = str(given.get("type"))[:40]
-        error = f"{kind!r}: KeepAlive, Finalize, CloseStream or Configure is expected"
+        if not isinstance(kind := given.get("type"), str):
+            raise BadMessage("`type` is missing or no string")
+        error = f"{kind[:40]!r}: KeepAlive, Finalize, CloseStream or Configure is expected"
         self._due.append({"type": "Error", "variant": "SchemaError", "description": error, "message": message[:200]})
         return [Odd("unknown_message"), Due()]
 

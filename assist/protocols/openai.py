@@ -120,9 +120,7 @@ class OpenAI:
         try:
             return self._heed(given)
         except WireError as error:
-            own = given.get("event_id")
-            self._due.append(self._error(str(error), error.code, own[:512] if isinstance(own, str) else None))
-            return [Odd("client_error"), Due()]
+            return self._wrong(given, str(error), error.code)
 
     def _heed(self, given: dict[str, object]) -> list[Said]:
         match given.get("type"):
@@ -133,10 +131,15 @@ class OpenAI:
             case "input_audio_buffer.append":
                 return self._append(given.get("audio"))
             case "input_audio_buffer.commit":
-                return self._commit()
+                return self._commit(given)
             case "input_audio_buffer.clear":
                 return self._clear()
         raise BadMessage(f"type: {str(given.get('type'))[:60]!r} is not an event of a transcription session")
+
+    def _wrong(self, given: dict[str, object], message: str, code: str) -> list[Said]:
+        own = given.get("event_id")
+        self._due.append(self._error(message, code, own[:512] if isinstance(own, str) else None))
+        return [Odd("client_error"), Due()]
 
     def _update(self, session: object, answer: str = "session.updated") -> list[Said]:
         if not isinstance(session, dict) or session.get("type", "transcription") != "transcription":
@@ -190,13 +193,12 @@ class OpenAI:
         metadata = told(self._query, {"session": self._id, **own})
         return [Opened(call, "openai", parties, encoding, rate_hz, metadata, mixed=mixed), *said]
 
-    def _commit(self) -> list[Said]:
+    def _commit(self, given: dict[str, object]) -> list[Said]:
         heard_ms = self._stream.heard_ms if self._stream else 0.0
         since_ms = heard_ms - self._committed_ms
         if since_ms < LEAST_COMMIT_MS:
             told = f"buffer too small: {LEAST_COMMIT_MS} ms of audio are needed, {since_ms:.0f} came since the last"
-            self._due.append(self._error(told, "input_audio_buffer_commit_empty"))
-            return [Odd("client_error"), Due()]
+            return self._wrong(given, told, "input_audio_buffer_commit_empty")
         self._committed_ms = heard_ms
         self._cuts.append("commit")
         return [Cut()]

@@ -70,7 +70,7 @@ def vosk(query: str = "") -> Vosk:
 STEREO = "encoding=mulaw&sample_rate=8000&channels=2&multichannel=true&interim_results=true&vad_events=true"
 
 
-def deepgram(query: str = f"{STEREO}&utterance_end_ms=1000&model=nova-3") -> Deepgram:
+def deepgram(query: str = f"{STEREO}&utterance_end_ms=50&model=nova-3") -> Deepgram:
     """A client that was let in."""
     protocol = Deepgram(lambda _: None, lambda: SESSION)
     protocol.greet(Handshake(f"/v1/listen?{query}", {}, 0.0))
