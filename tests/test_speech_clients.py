@@ -34,6 +34,7 @@ from benchmarks import door
 from benchmarks.calls import SHIPPED, Script, for_scripted
 from benchmarks.report import ROOT
 from tests.conftest import QUICK
+from tests.protocols.test_vosk import wav
 from tests.wire import new_id
 
 SDK = "openai[realtime]==3.57.0"
@@ -42,7 +43,8 @@ HALF_S = 8_000
 LENGTH_MS = 45_000
 KEY = "key-of-ours"
 
-SDK_WARNS = pytest.mark.filterwarnings("ignore:.*`dict` method is deprecated")
+SDK_WARNS = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+"""Deepgram's SDK still asks pydantic and websockets for their older names."""
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +61,7 @@ def strict(tmp_path_factory: pytest.TempPathFactory, script: Script) -> Iterator
     folder = tmp_path_factory.mktemp("strict")
     says = for_scripted(script, folder / "say.json", delay_ms=2_000)
     own = {"ASSIST_INGEST_SPEED": "1.25", "ASSIST_INGEST_SPEECH_KEYS": json.dumps([KEY]), "ASSIST_INGEST_BURST_S": "8"}
+    own["ASSIST_INGEST_HELLO_TIMEOUT_S"] = "2"
     more = {"ASSIST_RECOGNISER_SCRIPT": str(says), "ASSIST_INGEST_PROMISED_LOAD": "0"}
     with door.running(folder, {**QUICK, **own, **more}) as running:
         yield running
@@ -116,13 +119,12 @@ async def vosk(url: str, audio: bytes, chunk: int, reset_at: int = -1) -> tuple[
         return replies, waits, socket.close_code or 0
 
 
-@pytest.mark.parametrize(("path", "chunk"), [("/vosk", 65_536), ("/ingest/vosk", HALF_S)])
+@pytest.mark.parametrize(("path", "chunk"), [("/vosk", 65_536), ("/vosk", 200_000), ("/ingest/vosk", HALF_S)])
 async def test_vosk_has_a_reply_for_each_frame_and_all_the_words(
     server: door.Door, script: Script, recording: replay.Recording, path: str, chunk: int
 ) -> None:
     call = new_id()
-    audio = (SHIPPED / "call.wav").read_bytes()[:44] if chunk == 65_536 else b""
-    audio = _mono_header() + recording.customer.tobytes() if audio else recording.customer.tobytes()
+    audio = (wav(8_000) if chunk != HALF_S else b"") + recording.customer.tobytes()
     url = f"{server.ws}{path}?call={call}&parties=customer"
     replies, _, code = await vosk(url, audio, chunk, reset_at=20 if chunk == HALF_S else -1)
     assert code == 1000
@@ -132,14 +134,8 @@ async def test_vosk_has_a_reply_for_each_frame_and_all_the_words(
     assert text.split() == " ".join(finals(server, call)).split(), "each final once, in order"
     assert close_to(text, words_of(script, "customer"))
     times = [(word["start"], word["end"]) for reply in replies for word in reply.get("result", ())]
-    assert times == sorted(times) and times[0][0] > 0 and times[-1][1] < LENGTH_MS / 1000
+    assert times == sorted(times) and times[0][0] > 0 and times[-1][1] <= LENGTH_MS / 1000
     assert check_books(server, call)["customer"]["received_ms"] == LENGTH_MS
-
-
-def _mono_header() -> bytes:
-    from tests.protocols.test_vosk import wav
-
-    return wav(8_000)
 
 
 async def test_vosk_waits_for_no_recogniser_and_files_are_read_at_the_pace_of_the_house(
@@ -241,9 +237,12 @@ async def test_deepgrams_sdk_may_send_any_rate(
 @SDK_WARNS
 async def test_a_key_is_asked_for(strict: door.Door) -> None:
     asked = {"encoding": "mulaw", "sample_rate": 8_000}
-    with pytest.raises(ApiError) as refused, deepgram(strict, "another").listen.v1.connect(model="nova-3", **asked):
+    with (
+        pytest.raises((ApiError, InvalidStatus)) as refused,
+        deepgram(strict, "another").listen.v1.connect(model="nova-3", **asked),
+    ):
         pass
-    assert refused.value.status_code == 401
+    assert "401" in str(refused.value)
     for protocols, path in (
         (["token", KEY], "/v1/listen?encoding=mulaw"),
         (["realtime", f"openai-insecure-api-key.{KEY}"], "/v1/realtime?intent=transcription"),
@@ -260,6 +259,28 @@ async def test_a_key_is_asked_for(strict: door.Door) -> None:
         ):
             pass
     assert wrong.value.response.status_code == 415 and b"opus" in wrong.value.response.body
+
+
+async def test_a_socket_may_be_kept_alive_before_there_is_audio(strict: door.Door) -> None:
+    call = new_id()
+    url = f"{strict.ws}/v1/listen?encoding=mulaw&call={call}"
+    async with connect(url, additional_headers={"Authorization": f"Token {KEY}"}, compression=None) as socket:
+        for _ in range(6):
+            await asyncio.sleep(0.6)
+            await socket.send('{"type": "KeepAlive"}')
+        await socket.send(b"\xff" * 8_000)
+        await socket.send('{"type": "Finalize"}')
+        result = json.loads(await socket.recv())
+        assert result["from_finalize"] and result["start"] == 1.0, "seconds are of the audio sent"
+        await socket.send('{"type": "CloseStream"}')
+        assert json.loads(await socket.recv())["type"] == "Metadata"
+        with pytest.raises(ConnectionClosed):
+            await socket.recv()
+        assert socket.close_code == 1000
+    check_books(strict, call)
+    async with connect(url, additional_headers={"Authorization": f"Token {KEY}"}, compression=None) as silent:
+        error = json.loads(await silent.recv())
+        assert (error["type"], error["variant"]) == ("Error", "idle")
 
 
 def test_without_keys_only_this_machine_may_come() -> None:
@@ -322,6 +343,5 @@ async def test_openais_sdk_hears_items(
         assert len(items) == 2 and "input_audio_buffer.speech_started" not in kinds
     else:
         assert len(items) > 2 and kinds.count("input_audio_buffer.speech_started") >= 2
-    call = events[0]["session"].get("id", "").removeprefix("sess_")
-    if call:
-        assert check_books(server, call, "closed")["customer"]["received_ms"] == pytest.approx(LENGTH_MS, abs=20)
+    call = events[0]["session"]["id"].removeprefix("sess_")
+    assert check_books(server, call, "closed")["customer"]["received_ms"] == pytest.approx(LENGTH_MS, abs=0.1)
