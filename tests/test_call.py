@@ -43,7 +43,7 @@ from tests.voice import mulaw
 OPS = st.lists(
     st.one_of(
         st.tuples(st.sampled_from(["agent", "customer"]), st.booleans(), st.integers(1, 1_500)),
-        st.tuples(st.sampled_from(["pause", "resume", "tick"]), st.just(False), st.just(0)),
+        st.tuples(st.sampled_from(["pause", "resume", "cut", "tick"]), st.just(False), st.just(0)),
         st.tuples(st.sampled_from(["wait", "lost", "dropped"]), st.just(False), st.integers(1, 1_200)),
     ),
     max_size=14,
@@ -90,6 +90,8 @@ async def happens(made: Scene, what: str, much: int) -> None:
             made.call.pause("card")
         case "resume":
             made.call.resume("")
+        case "cut":
+            made.call.cut()
         case "lost":
             made.call.lost("agent", much)
         case "wait":
