@@ -297,7 +297,7 @@ def test_without_keys_only_this_machine_may_come() -> None:
 def at_rate(samples: Any, rate_hz: int) -> bytes:
     """8 kHz samples as PCM of another rate."""
     at = np.arange(len(samples) * rate_hz // 8_000) * 8_000 / rate_hz
-    return np.rint(np.interp(at, np.arange(len(samples)), samples)).astype("<i2").tobytes()
+    return bytes(np.rint(np.interp(at, np.arange(len(samples)), samples)).astype("<i2"))
 
 
 @pytest.fixture(scope="module")

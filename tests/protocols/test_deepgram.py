@@ -68,7 +68,7 @@ def test_a_final_in_full() -> None:
 
 
 def test_only_what_was_asked_for_is_told() -> None:
-    events = [SpeechStarted("customer", 100), final("my", 0, 300, stage="partial"), final("my", 0, 300)]
+    events: list[AnyEvent] = [SpeechStarted("customer", 100), final("my", 0, 300, stage="partial"), final("my", 0, 300)]
     assert [each["type"] for each in Client().tell(*events)] == ["Results"]
     asked = Client(f"{MONO}&interim_results=true&vad_events=true&endpointing=false").tell(*events)
     assert asked[0] == {"type": "SpeechStarted", "channel": [0, 1], "timestamp": 0.1}
