@@ -33,7 +33,7 @@ import uvicorn
 from fastapi import FastAPI
 from numpy.typing import NDArray
 
-from assist.access import Access
+from assist.access import Access, Keys
 from assist.analyse import Analyser
 from assist.audio import Samples
 from assist.call import Parts
@@ -49,11 +49,13 @@ from assist.proof import Proof
 from assist.protocols import Handshake, Protocol
 from assist.protocols.audiohook import AudioHook
 from assist.protocols.azure import Azure
+from assist.protocols.deepgram import Deepgram
 from assist.protocols.exotel import Exotel
 from assist.protocols.fonoster import Fonoster
 from assist.protocols.freeswitch import FreeSwitch
 from assist.protocols.jambonz import Jambonz
 from assist.protocols.lca import Lca
+from assist.protocols.openai import OpenAI
 from assist.protocols.plain import Plain
 from assist.protocols.plivo import Plivo
 from assist.protocols.signalwire import SignalWire
@@ -62,6 +64,7 @@ from assist.protocols.talkdesk import Talkdesk
 from assist.protocols.telnyx import Telnyx
 from assist.protocols.twilio import Twilio
 from assist.protocols.vonage import Vonage
+from assist.protocols.vosk import Vosk
 from assist.search import Search
 from assist.segment import Segmenter
 from assist.stores.outbox import Outbox
@@ -91,7 +94,15 @@ def dialects(settings: Settings) -> Dialects:
         )
     access = Access(ingest.audiohook_keys, ingest.audiohook_host, open_to_all=here)
     languages = () if language == "auto" else (language,)
-    return {"plain": Plain, "audiohook": partial(AudioHook, access.check, languages), **_proved(ingest, here)}
+    keys = Keys(ingest.speech_keys, open_to_all=here)
+    return {
+        "plain": Plain,
+        "audiohook": partial(AudioHook, access.check, languages),
+        **_proved(ingest, here),
+        "vosk": Vosk,
+        "deepgram": partial(Deepgram, keys.check),
+        "openai": partial(OpenAI, keys.check),
+    }
 
 
 PROVED: dict[str, Callable[[Callable[[Handshake], None]], Protocol]] = {

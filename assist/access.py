@@ -1,4 +1,5 @@
-"""Who may open a socket with AudioHook: an API key, and an HTTP message signature where the key has a secret.
+"""Who may open a socket: with AudioHook an API key, and an HTTP message signature where the key has a secret; with the
+speech clients an API key.
 
 It knows no socket and no clock: the handshake says when it came. Keys are configured; nothing of a refused request is
 kept, and every refusal takes the same work whether the key is known or not.
@@ -128,6 +129,25 @@ class Access:
             self._used.popitem(last=False)
         # In the order they came, and each until the latest moment at which one made ahead of our clock is too old.
         self._used[key, nonce] = now_s + SKEW_S + OLDEST_S
+
+
+class Keys:
+    """API keys of speech clients. `open_to_all`: without keys, everybody may come; else nobody."""
+
+    def __init__(self, keys: Sequence[str], *, open_to_all: bool = False) -> None:
+        self._keys = tuple(keys)
+        self._open = open_to_all and not keys
+
+    def check(self, key: str) -> None:
+        """May who brings this key open a socket? Raises Unauthorized."""
+        # Each is compared, whichever fits: how long it takes tells nothing.
+        fits = [hmac.compare_digest(known.encode(), key.encode()) for known in self._keys]
+        if not self._open and not any(fits):
+            raise Unauthorized(
+                "no API key of ours: ingest.speech_keys names them"
+                if self._keys
+                else "no API keys are configured: ingest.speech_keys"
+            )
 
 
 def authority_of(handshake: Handshake) -> str:

@@ -107,6 +107,8 @@ class Call:
         self._ending = asyncio.Event()
         self.ended = asyncio.Event()
         self._backlog: asyncio.Queue[tuple[Utterance, Job] | None] = asyncio.Queue()
+        self._waiting: dict[str, Party] = {}
+        """Utterances that have ended and whose final is not out."""
         self._sides: dict[Party, Side] = {}
         for party in opened.parties:
             leg = Leg(opened.encoding, opened.rate_hz)
@@ -193,6 +195,21 @@ class Call:
     def key(self, party: Party) -> None:
         """A key was pressed."""
         self._publish(Dtmf(party))
+
+    def early_s(self, party: Party, payload: bytes) -> float:
+        """Seconds until so much more of this party would be let in; 0: now."""
+        if not self._heard:
+            return 0.0
+        side, parts = self._sides[party], self.parts
+        taken_ms = side.taken_ms + len(payload) / side.bytes_per_ms
+        return max(0.0, (taken_ms - parts.burst_s * 1000) / parts.speed - self.now_ms) / 1000
+
+    def cut(self) -> dict[str, Party]:
+        """What is being said ends here. Utterances, in order, whose final or failure is still to be published."""
+        for party, side in self._sides.items():
+            self._take(party, side, side.timeline.flush(self.now_ms))
+            self._heed(party, side, side.segmenter.finish())
+        return dict(self._waiting)
 
     def pause(self, reason: str) -> None:
         """From here neither kept nor transcribed. What was being said is finished first."""
@@ -310,6 +327,7 @@ class Call:
             job = self._submit(ended.utterance)
         side.heard_so_far = ""
         self._backlog.put_nowait((ended.utterance, job))
+        self._waiting[ended.utterance.id] = ended.utterance.party
         side.unsettled_ms += ended.utterance.end_ms - ended.utterance.start_ms
         side.partial_at_ms = ended.utterance.end_ms + FIRST_PARTIAL_MS
 
@@ -396,6 +414,7 @@ class Call:
         while (item := await self._backlog.get()) is not None:
             utterance, job = item
             transcript = await self._transcript(utterance, job)
+            self._waiting.pop(utterance.id, None)
             if transcript is None:
                 continue
             side = self._sides[utterance.party]

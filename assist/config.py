@@ -46,10 +46,12 @@ class Ingest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `audiohook_keys`: API key to client secret (base64) of whoever may open AudioHook sockets; "" for a secret: that key
     may come unsigned. Without any, everybody may on a loopback address, and elsewhere nobody. `audiohook_host`: the
     host that Genesys signs, where a proxy changes it.
-    `secrets`: dialect (any but plain and audiohook) to what its sockets must prove to know; which header that is, says
+    `secrets`: a phone platform's dialect to what its sockets must prove to know; which header that is, says
     assist/proof.py. Two with a space between while one is being replaced; a dialect without one is open to all on a
     loopback address, and elsewhere to nobody. `public_url`: where platforms reach this server, wss://host, with what a
     proxy puts before /ingest; "": the host of the request, over TLS.
+    `speech_keys`: API keys of programs written for Deepgram or OpenAI; without any, everybody may come on a loopback
+    address, and elsewhere nobody. Vosk's clients bring none, and are let in as the plain dialect's are.
     `promised_load`: how much of the recogniser's time live calls may be expected to take; one more than that is refused
     at its hello, with the time after which to try again. 0: only `max_calls` limits them.
     """
@@ -65,6 +67,7 @@ class Ingest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     audiohook_host: str = ""
     secrets: dict[str, str] = {}
     public_url: str = ""
+    speech_keys: tuple[str, ...] = ()
     burst_s: Seconds = 10.0
     speed: Annotated[float, msgspec.Meta(ge=1.0)] = 1.25
 

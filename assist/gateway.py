@@ -26,7 +26,7 @@ from assist.house import House
 from assist.hub import CallSummary
 from assist.ingest import Dialects, Ingest
 from assist.material import Article
-from assist.protocols import Protocol
+from assist.protocols import SPEECH_CLIENTS, Protocol, address
 from assist.tapes import PEAK_MS
 
 WEB = Path(__file__).with_name("web")
@@ -137,7 +137,7 @@ class Hardened:
     def _refusal(self, headers: Headers, scope: Scope) -> AssistError | None:
         if self.hosts is not None and _host_of(headers.get("host", "")) not in self.hosts:
             return Forbidden(f"host {headers.get('host', '')[:80]!r} is not ours: name it in server.hosts")
-        ingest = scope["path"].startswith("/ingest/")
+        ingest = scope["path"].startswith("/ingest/") or scope["path"] in SPEECH_CLIENTS.values()
         allowed = self.house.settings.ingest.origins if ingest else ()
         if (scope["type"] == "websocket" or scope["method"] not in ("GET", "HEAD")) and _foreign(
             headers, allowed, ingest
@@ -199,7 +199,8 @@ def _foreign(headers: Headers, allowed: Sequence[str], ingest: bool) -> bool:
 
 def _sockets(app: FastAPI, house: House, dialects: Dialects) -> None:
     for name, protocol in dialects.items():
-        app.add_api_websocket_route(f"/ingest/{name}", _ingest(house, protocol))
+        for path in dict.fromkeys((f"/ingest/{name}", address(name))):
+            app.add_api_websocket_route(path, _ingest(house, protocol, name in SPEECH_CLIENTS))
 
     @app.websocket("/calls/{call}/events")
     async def events(socket: WebSocket, call: str, after: str = "0") -> None:
@@ -219,9 +220,9 @@ def _sockets(app: FastAPI, house: House, dialects: Dialects) -> None:
                 await _close(socket, house, outcomes[0])
 
 
-def _ingest(house: House, protocol: Callable[[], Protocol]) -> Callable[[WebSocket], Awaitable[None]]:
+def _ingest(house: House, protocol: Callable[[], Protocol], files: bool) -> Callable[[WebSocket], Awaitable[None]]:
     async def serve(socket: WebSocket) -> None:
-        await Ingest(socket, protocol(), house).serve()
+        await Ingest(socket, protocol(), house, files=files).serve()
 
     return serve
 

@@ -19,9 +19,11 @@ from starlette.types import Message
 
 from assist.call import Call
 from assist.errors import AssistError, Busy, Idle, Oversize, TooFast, Unauthorized, WireError
+from assist.events import Entry, Transcribed
 from assist.house import House
 from assist.protocols import (
     Bye,
+    Cut,
     Dropped,
     Due,
     Handshake,
@@ -41,6 +43,8 @@ log = logging.getLogger("assist.ingest")
 ACK_S = 1.0
 SEND_S = 10.0
 LAST_FINALS_S = 60.0
+MOST_OPENING_S = 600.0
+"""So long a socket may go on speaking without opening a call."""
 TURN = 32
 UNAUTHORISED_S = 0.5
 """A key that is not let in hears so no sooner than this after it came, whatever was wrong with it."""
@@ -49,12 +53,18 @@ SLACK = 0.1
 
 
 class Ingest:
-    """One socket of one platform. `serve` is its life."""
+    """One socket of one platform. `serve` is its life.
 
-    def __init__(self, socket: WebSocket, protocol: Protocol, house: House) -> None:
+    `files`: what comes may be a file. Messages may be four times as large, and audio that comes faster than the house
+    takes it is read more slowly instead of refused.
+    """
+
+    def __init__(self, socket: WebSocket, protocol: Protocol, house: House, *, files: bool = False) -> None:
         self.socket = socket
         self.protocol = protocol
         self.house = house
+        self.files = files
+        self.most_bytes = house.settings.ingest.max_message_bytes * (4 if files else 1)
         self.call: Call | None = None
         self._life: asyncio.Task[None] | None = None
         self._telling: asyncio.Task[None] | None = None
@@ -64,6 +74,8 @@ class Ingest:
         self._bye = False
         self._over = False
         self._messages = 0
+        self._told = 0
+        """Entries of its call's log that the dialect has been told."""
         self._began = 0.0
         self._close_code = 1000
         self._reason = "closed"
@@ -140,6 +152,7 @@ class Ingest:
 
     async def _listen(self) -> None:
         limits = self.house.settings.ingest
+        await self._say(self.protocol.replies)
         self.house.admit()
         loop = asyncio.get_running_loop()
         waiting_for = f"no hello within {limits.hello_timeout_s:g} s"
@@ -147,7 +160,7 @@ class Ingest:
         try:
             async with asyncio.timeout(limits.hello_timeout_s) as patience:
                 while True:
-                    message = _content(await self.socket.receive(), limits.max_message_bytes)
+                    message = _content(await self.socket.receive(), self.most_bytes)
                     now = loop.time()
                     self._count(now)
                     if self._messages % TURN == 0:
@@ -155,6 +168,8 @@ class Ingest:
                     for said in self.protocol.receive(message):
                         if isinstance(said, Sound):
                             assert self.call, "a dialect gives audio only after Opened"
+                            if self.files and (early_s := self.call.early_s(said.party, said.payload)):
+                                await asyncio.sleep(early_s)
                             self.call.hear(said.party, said.payload)
                         elif isinstance(said, Bye):
                             self._reason, self._bye = "bye", True
@@ -163,7 +178,9 @@ class Ingest:
                         else:
                             await self._do(said)
                             renewed = False
-                    if self.call and (now >= renew_at or not renewed):
+                    if not self.call:  # some clients keep a socket alive before they have anything to say
+                        patience.reschedule(min(now + limits.hello_timeout_s, self._came + MOST_OPENING_S))
+                    elif now >= renew_at or not renewed:
                         waiting_for = f"nothing for {limits.idle_timeout_s:g} s"
                         renewed, renew_at = True, now + SLACK * limits.idle_timeout_s
                         # A paused call may be silent for as long as it likes: that its peer lives, pings tell.
@@ -189,6 +206,8 @@ class Ingest:
                 self._telling = asyncio.create_task(self._retell(call), name=f"retell-{call.opened.call}")
         elif isinstance(said, Due):
             await self._say(self.protocol.replies)
+        elif isinstance(said, Cut):
+            await self._say(self._cut)
         elif self.call:
             _tell(self.call, said)
 
@@ -203,7 +222,21 @@ class Ingest:
         """The call's own log, to dialects that want to know, until it has ended and all is told."""
         async for line in self.house.hub.follow(call.opened.call, 0):
             if line:
-                await self._say(partial(self.protocol.tell, line.entry))
+                await self._say(partial(self._tell_entry, line.entry))
+
+    def _tell_entry(self, entry: Entry) -> list[str]:
+        self._told = entry.seq
+        return self.protocol.tell(entry)
+
+    def _cut(self) -> list[str]:
+        if not self.call:
+            return []
+        to_come = self.call.cut()
+        for line in self.call.log.lines[self._told :]:  # published, and not told yet
+            event = line.entry.event
+            if isinstance(event, Transcribed) and event.transcript.stage == "final":
+                to_come[event.transcript.utterance] = event.transcript.party
+        return self.protocol.cut(to_come)
 
     async def _ack(self) -> None:
         """What is on disk, once a second, to dialects that want to know."""
@@ -277,11 +310,10 @@ class Ingest:
 
     async def _part(self) -> None:
         """What the peer says when its call is over: it is answered still, and its own goodbye is heard."""
-        most_bytes = self.house.settings.ingest.max_message_bytes
         try:
             while True:
                 with contextlib.suppress(WireError):
-                    for said in self.protocol.receive(_content(await self.socket.receive(), most_bytes)):
+                    for said in self.protocol.receive(_content(await self.socket.receive(), self.most_bytes)):
                         if isinstance(said, Due):
                             await self._say(self.protocol.replies)
                         elif isinstance(said, Bye):

@@ -43,7 +43,7 @@ from tests.voice import mulaw
 OPS = st.lists(
     st.one_of(
         st.tuples(st.sampled_from(["agent", "customer"]), st.booleans(), st.integers(1, 1_500)),
-        st.tuples(st.sampled_from(["pause", "resume", "tick"]), st.just(False), st.just(0)),
+        st.tuples(st.sampled_from(["pause", "resume", "cut", "tick"]), st.just(False), st.just(0)),
         st.tuples(st.sampled_from(["wait", "lost", "dropped"]), st.just(False), st.integers(1, 1_200)),
     ),
     max_size=14,
@@ -90,6 +90,8 @@ async def happens(made: Scene, what: str, much: int) -> None:
             made.call.pause("card")
         case "resume":
             made.call.resume("")
+        case "cut":
+            made.call.cut()
         case "lost":
             made.call.lost("agent", much)
         case "wait":
@@ -575,3 +577,32 @@ async def test_every_line_is_an_entry_in_order() -> None:
     for n, event in enumerate(events):
         if isinstance(event, Transcribed):
             assert began[event.transcript.party] < n
+
+
+async def test_a_cut_ends_what_is_being_said_and_says_what_is_to_come() -> None:
+    async with scene() as play:
+        assert play.call.cut() == {}
+        await play.speak("agent", [(True, 1_000)])
+        assert play.call.cut() == {"agent-1": "agent"}
+        assert play.call.cut() == {"agent-1": "agent"}, "nothing new, and the final is still to come"
+        (first,) = [event.transcript for event in await play.until(Transcribed)]
+        assert (first.utterance, first.stage) == ("agent-1", "final") and first.end_ms <= 1_000
+        await play.speak("agent", [(True, 1_000), (False, 1_000)])
+        last = await play.end()
+        assert [said.utterance for said in play.finals()] == ["agent-1", "agent-2"]
+        assert last.ledger["agent"].skipped_ms == {}
+
+
+async def test_what_is_early_is_told_by_how_much() -> None:
+    async with scene(burst_s=2.0) as play:
+        second = b"\xff" * 8_000
+        assert play.call.early_s("agent", second * 30) == 0.0, "the first audio sets the clock"
+        for _ in range(3):
+            assert play.call.early_s("agent", second) == 0.0
+            play.hear("agent", second)
+        early_s = play.call.early_s("agent", second)
+        assert 0.0 < early_s < 2.0
+        with pytest.raises(TooFast):
+            play.call.hear("agent", second)
+        play.clock.now += early_s
+        play.hear("agent", second)

@@ -21,10 +21,12 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("admission", "errors", "phrase", "metrics"),
     ("audio",),
-    ("conversation", "journal"),
+    ("conversation", "journal", "resample"),
     ("events", "index", "material", "overlap", "rank", "segment", "transcribe", "wav", "replay"),
     ("analyse", "config", "hub", "knowledge", "outlook", "protocols", "tapes"),
     ("access", "keep", "playbook", "proof", "search", "protocols.plain", "stores.summary", "exports.told"),
+    ("protocols.stream",),
+    ("protocols.vosk", "protocols.deepgram", "protocols.openai"),
     (
         "flag",
         "side",
@@ -207,6 +209,8 @@ def test_dialects_and_stores_know_what_they_are_made_of() -> None:
             "assist.protocols.plain",
             "assist.protocols.raw",
             "assist.protocols.twilio",
+            "assist.protocols.stream",
+            "assist.resample",
         },
         "assist/stores": VALUES | {"assist.events", "assist.hub", "assist.stores.summary"},
     }

@@ -13,6 +13,7 @@ import msgspec
 
 from assist.errors import AssistError, WireError
 from assist.events import Entry, Ledger
+from assist.protocols import address
 from assist.protocols.plain import CALL_ID, Hello
 
 
@@ -114,7 +115,7 @@ def document(dialects: Iterable[str], host: str, secure: bool) -> dict[str, Any]
         own = dialect == "plain"
         hears = [*(kind.__name__ for kind in _SAID), "Audio"] if own else ["Platform"]
         says = [kind.__name__ for kind in _PLAIN] if own else ["Platform"]
-        channels[dialect] = _channel(f"/ingest/{dialect}", f"A call's audio, {dialect}.", {*hears, *says})
+        channels[dialect] = _channel(address(dialect), f"A call's audio, {dialect}.", {*hears, *says})
         operations[f"hear_{dialect}"] = _operation("receive", dialect, hears)
         operations[f"answer_{dialect}"] = _operation("send", dialect, says)
     told = [kind.__name__ for kind in _EVENTS]

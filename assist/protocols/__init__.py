@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import base64
 import binascii
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 from typing import Protocol as Interface
 
 import msgspec
 
 from assist.audio import Encoding, Party
+from assist.conversation import Transcript, Word
 from assist.errors import AssistError, BadMessage, Busy, WireError
 from assist.events import Entry, Ledger
 
@@ -93,6 +96,11 @@ class Resume:
 
 
 @dataclass(frozen=True, slots=True)
+class Cut:
+    """What is being said ends here, by the client's word: `Protocol.cut` is told what is still to come of it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Key:
     """A key was pressed."""
 
@@ -109,7 +117,27 @@ class Due:
     """The platform waits for an answer: `replies` has it."""
 
 
-Said = Opened | Sound | Lost | Dropped | Odd | Pause | Resume | Key | Bye | Due
+SPEECH_CLIENTS: Final = {"vosk": "/vosk", "deepgram": "/v1/listen", "openai": "/v1/realtime"}
+"""Dialects of speech services, and the path that programs written for these ask for, beside `/ingest/<name>`. They may
+send files: their messages may be four times as large, and what comes too early waits where a platform is refused."""
+
+
+def address(dialect: str) -> str:
+    """The path where this dialect is spoken."""
+    return SPEECH_CLIENTS.get(dialect, f"/ingest/{dialect}")
+
+
+def spread(said: Transcript) -> list[Word]:
+    """Words of a transcript that came without times, spread evenly over it by their letters."""
+    words = said.text.split()
+    length_ms = said.end_ms - said.start_ms
+    letters = sum(map(len, words))
+    ends = [said.start_ms + length_ms * done // letters for done in itertools.accumulate(map(len, words))]
+    times = itertools.pairwise([said.start_ms, *ends])
+    return [Word(word, start, end) for word, (start, end) in zip(words, times, strict=True)]
+
+
+Said = Opened | Sound | Lost | Dropped | Odd | Pause | Resume | Cut | Key | Bye | Due
 
 
 class Protocol(Interface):
@@ -134,7 +162,7 @@ class Protocol(Interface):
         """What was held back for order, when nothing more will come."""
 
     def replies(self) -> list[str]:
-        """Texts to send at once, because of what was received."""
+        """Texts to send at once, because of what was received, or that the socket is open."""
 
     def welcome(self) -> list[str]:
         """Texts to send once the call is accepted."""
@@ -144,6 +172,9 @@ class Protocol(Interface):
 
     def tell(self, entry: Entry) -> list[str]:
         """Texts to send because of this entry of the call's log. Only asked where it follows."""
+
+    def cut(self, waiting: Mapping[str, Party]) -> list[str]:
+        """Texts to send once its `Cut` is made. `waiting`: utterances whose final, or failure, is still to be told."""
 
     def refusal(self, error: AssistError) -> list[str]:
         """Texts to send when this ends the call, or keeps it out."""
@@ -194,6 +225,9 @@ class Simple:
         return []
 
     def tell(self, entry: Entry) -> list[str]:
+        return []
+
+    def cut(self, waiting: Mapping[str, Party]) -> list[str]:
         return []
 
     def refusal(self, error: AssistError) -> list[str]:

@@ -19,13 +19,13 @@ from __future__ import annotations
 import html
 import itertools
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
 from assist.audio import Encoding, Party
-from assist.conversation import Suggestion, Transcript, Word
+from assist.conversation import Suggestion, Transcript
 from assist.errors import AssistError, BadEncoding, BadMessage, Busy, Unauthorized
 from assist.events import Entry, Ledger, Suggested, Transcribed
 from assist.protocols import (
@@ -40,6 +40,7 @@ from assist.protocols import (
     Resume,
     Said,
     reason_of,
+    spread,
 )
 from assist.protocols.plain import Interleaved
 
@@ -272,6 +273,9 @@ class AudioHook:
             return [self._event("agentassist", data)] if offered else []
         return []
 
+    def cut(self, waiting: Mapping[str, Party]) -> list[str]:
+        return []
+
     def refusal(self, error: AssistError) -> list[str]:
         if self._closing:
             return []
@@ -341,16 +345,6 @@ class AudioHook:
             metadata = {"why": card.why}
             return {"type": "article", **common, **what, "documentUri": f"/articles/{card.ref}", "metadata": metadata}
         return {"type": "faq", **common, "question": card.title, "answer": html.escape(card.quote or card.why)}
-
-
-def spread(said: Transcript) -> list[Word]:
-    """Words of a transcript that came without times, spread evenly over it by their letters."""
-    words = said.text.split()
-    length_ms = said.end_ms - said.start_ms
-    letters = sum(map(len, words))
-    ends = [said.start_ms + length_ms * done // letters for done in itertools.accumulate(map(len, words))]
-    times = itertools.pairwise([said.start_ms, *ends])
-    return [Word(word, start, end) for word, (start, end) in zip(words, times, strict=True)]
 
 
 def _chosen(offered: list[dict[str, Any]]) -> dict[str, Any] | None:

@@ -16,6 +16,7 @@ from assist import errors
 from assist.config import Settings
 from assist.events import AnyEvent
 from assist.exports.asyncapi import document
+from assist.protocols import SPEECH_CLIENTS
 from benchmarks import door
 from benchmarks.calls import SHIPPED
 from server import dialects
@@ -89,6 +90,8 @@ def test_every_event_dialect_and_error_is_in_it() -> None:
     for kind in get_args(AnyEvent):
         assert schemas[kind.__name__]["properties"].keys() == {"type", *kind.__struct_fields__}
     assert set(DOCUMENT["channels"]) == {*DIALECTS, "events"}
+    addresses = {name: DOCUMENT["channels"][name]["address"] for name in DIALECTS}
+    assert addresses == {name: SPEECH_CLIENTS.get(name, f"/ingest/{name}") for name in DIALECTS}
     for error in errors.WireError.__subclasses__():
         assert f"{error.close_code} {error.code}" in DOCUMENT["info"]["description"]
 

@@ -1,9 +1,9 @@
 """Recorded exchanges: one JSON line per message with what it said. `python -m tests.golden.exchange` records anew.
 
 A line is {"in": text} or {"in_hex": bytes}, with "out": what was said, or "error": the code of the refusal. The last
-line, {"in": null}, is what `flush` gives. {"ask": "welcome"} (replies, leave, farewell) and {"tell": entry} come with
-"sent", the texts to send. {"asked": target}, where it comes first, is the request for the socket. After recording, the
-difference in version control is what is to be judged.
+line, {"in": null}, is what `flush` gives. {"ask": "welcome"} (replies, leave, farewell; cut, with "waiting": utterance
+to party) and {"tell": entry} come with "sent", the texts to send. {"asked": target}, where it comes first, is the
+request for the socket. After recording, the difference in version control is what is to be judged.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ from assist.events import decode
 from assist.protocols import Handshake, Protocol, Said
 from assist.protocols.audiohook import AudioHook
 from assist.protocols.azure import Azure
+from assist.protocols.deepgram import Deepgram
 from assist.protocols.exotel import Exotel
 from assist.protocols.fonoster import Fonoster
 from assist.protocols.freeswitch import FreeSwitch
 from assist.protocols.jambonz import Jambonz
 from assist.protocols.lca import Lca
+from assist.protocols.openai import OpenAI
 from assist.protocols.plain import Plain
 from assist.protocols.plivo import Plivo
 from assist.protocols.signalwire import SignalWire
@@ -32,6 +34,7 @@ from assist.protocols.talkdesk import Talkdesk
 from assist.protocols.telnyx import Telnyx
 from assist.protocols.twilio import Twilio
 from assist.protocols.vonage import Vonage
+from assist.protocols.vosk import Vosk
 
 HERE = Path(__file__).parent
 ORGANISATION, SESSION, CORRELATION = (f"{n}0000000-0000-4000-8000-00000000000{n}" for n in (1, 2, 3))
@@ -62,6 +65,30 @@ def azure() -> Azure:
     return protocol
 
 
+def vosk(query: str = "") -> Vosk:
+    """A client that was let in."""
+    protocol = Vosk(lambda: "v-1")
+    protocol.greet(Handshake(f"/vosk?{query}", {}, 0.0))
+    return protocol
+
+
+STEREO = "encoding=mulaw&sample_rate=8000&channels=2&multichannel=true&interim_results=true&vad_events=true"
+
+
+def deepgram(query: str = f"{STEREO}&utterance_end_ms=50&model=nova-3") -> Deepgram:
+    """A client that was let in."""
+    protocol = Deepgram(lambda _: None, lambda: SESSION)
+    protocol.greet(Handshake(f"/v1/listen?{query}", {}, 0.0))
+    return protocol
+
+
+def openai(query: str = "intent=transcription") -> OpenAI:
+    """A session that was let in."""
+    protocol = OpenAI(lambda _: None, lambda: "o-1")
+    protocol.greet(Handshake(f"/v1/realtime?{query}", {}, 0.0))
+    return protocol
+
+
 DIALECTS: dict[str, Callable[[], Protocol]] = {
     "plain": Plain,
     "audiohook": audiohook,
@@ -78,6 +105,9 @@ DIALECTS: dict[str, Callable[[], Protocol]] = {
     "lca": Lca,
     "sinch": Sinch,
     "vonage": Vonage,
+    "vosk": vosk,
+    "deepgram": deepgram,
+    "openai": openai,
 }
 """By the first word of the file's name."""
 
@@ -90,13 +120,14 @@ def shown(said: Said) -> dict[str, Any]:
 
 def answer(protocol: Protocol, line: dict[str, Any]) -> dict[str, Any]:
     """The line with what `protocol` makes of its message now."""
-    asked: dict[str, Any] = {k: line[k] for k in ("in", "in_hex", "ask", "tell", "asked") if k in line}
+    asked: dict[str, Any] = {k: line[k] for k in ("in", "in_hex", "ask", "waiting", "tell", "asked") if k in line}
     if "ask" in line or "tell" in line:
         texts: dict[str, Callable[[], list[str]]] = {
             "welcome": protocol.welcome,
             "replies": protocol.replies,
             "leave": protocol.leave,
             "farewell": lambda: protocol.farewell("bye", {}),
+            "cut": lambda: protocol.cut(line["waiting"]),
             "tell": lambda: protocol.tell(decode(json.dumps(line["tell"]))),
         }
         return {**asked, "sent": texts[line.get("ask", "tell")]()}

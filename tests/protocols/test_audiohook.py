@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from assist.conversation import Evidence, Suggestion, Transcript, Word
 from assist.errors import BadEncoding, BadMessage, Busy, Unauthorized, WireError
 from assist.events import AnyEvent, Entry, Suggested, Transcribed, Withdrawn
-from assist.protocols import Bye, Due, Handshake, Key, Lost, Odd, Opened, Pause, Resume, Sound
-from assist.protocols.audiohook import AudioHook, spread
+from assist.protocols import Bye, Due, Handshake, Key, Lost, Odd, Opened, Pause, Resume, Sound, spread
+from assist.protocols.audiohook import AudioHook
 from tests import genesys
 from tests.contracts.protocol import JSON, ProtocolContract, check_said
 from tests.golden.exchange import ASKED, CORRELATION, ORGANISATION, SESSION, audiohook
