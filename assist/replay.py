@@ -332,9 +332,11 @@ class _Playing:
         return any(each.done() for each in self._gone)
 
     async def _say_goodbye(self) -> None:
-        for n, wire in enumerate(self._wires):
+        for n in range(len(self._wires)):
             await self._say(n, self.client.closing(n))
-            if self.client.hangs_up:
+        if self.client.hangs_up_s is not None:
+            await asyncio.wait(self._gone, timeout=self.client.hangs_up_s)
+            for wire in self._wires:
                 await wire.close()
 
     async def _say(self, line: int, messages: list[Message]) -> None:

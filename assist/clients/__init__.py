@@ -60,8 +60,8 @@ class Client:
     frame_ms = 20
     rates: tuple[int, ...] = RATES
     """What may be sent; the first stands for a recording of another rate."""
-    hangs_up = False
-    """It closes the socket when it has said all: the dialect has no goodbye that is answered."""
+    hangs_up_s: float | None = None
+    """So long after its last word it closes the socket itself; None: it waits for the server to do so."""
     beats_s: Iterator[float] = iter(())
     """Seconds until each `beat`, one after another."""
 

@@ -19,6 +19,8 @@ from assist.clients import Answer, Client, Line, Message, Setup, at
 class Twilio(Client):
     """With a `secret` (the account's token) the request is signed: HMAC-SHA1 of the URL."""
 
+    hangs_up_s = 5.0
+
     def __init__(self, name: str, setup: Setup) -> None:
         super().__init__(name, setup)
         self._stream = f"MZ{uuid.uuid4().hex}"
