@@ -11,6 +11,7 @@ import importlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
+from urllib.parse import urlencode
 
 import numpy as np
 
@@ -24,8 +25,12 @@ RATES: Final = (8_000, 16_000)
 
 MODULES: Final = {
     "plain": "plain",
-    "twilio": "twilio",
     "audiohook": "audiohook",
+    **dict.fromkeys(("twilio", "telnyx", "signalwire", "plivo", "exotel", "talkdesk", "fonoster"), "twilio"),
+    "azure": "azure",
+    **dict.fromkeys(("freeswitch", "jambonz", "vonage", "sinch", "lca"), "raw"),
+    **dict.fromkeys(("asterisk", "audiosocket"), "asterisk"),
+    **dict.fromkeys(("vosk", "deepgram", "openai"), "speech"),
 }
 """Dialect to the module here whose `make(name, setup)` gives its client."""
 
@@ -120,6 +125,12 @@ def at(url: str, path: str) -> str:
     scheme, _, rest = url.partition("://")
     host, _, given = rest.partition("/")
     return url if given else f"{scheme}://{host}{path}"
+
+
+def asked(url: str, path: str, **query: object) -> str:
+    """`at`, with more in its query."""
+    whole = at(url, path)
+    return f"{whole}{'&' if '?' in whole else '?'}{urlencode(query)}"
 
 
 def in_turn(*channels: Samples) -> Samples:
