@@ -65,7 +65,7 @@ class StoreNewer(StoreFailed):
 
 
 class WireError(AssistError):
-    """Its message goes back to the peer and into our log, and often quotes what came: it is cut to `MOST` characters."""
+    """Its message goes to the peer and into our log, and often quotes what came: it is cut to `MOST` characters."""
 
     code = "bad_message"
     close_code = 4400

@@ -21,13 +21,13 @@ from tests.wire import new_id, until
 
 DIALECTS = sorted(dialects(Settings()))
 NEAR_MS = 100
-"""Frames of another size may move the ends of an utterance by so much."""
-Final = tuple[str, int, int, str]
-"""Party, start_ms, end_ms, text."""
+"""Frames of another size may move the ends of an utterance, and with them its outer words, by so much."""
+Said = tuple[str, int, str]
+"""Party, start_ms, word."""
 
 
-async def heard(server: door.Door, dialect: str) -> tuple[list[Final], list[dict[str, Any]], replay.Played]:
-    """What a server makes of the shipped call: finals by party and time, the last event of each of its calls."""
+async def heard(server: door.Door, dialect: str) -> tuple[list[Said], list[dict[str, Any]], replay.Played]:
+    """What a server makes of the shipped call: the words of its finals by party and time, each call's last event."""
     before = {each["call"] for each in server.get("/calls")["calls"]}
     recording = replay.read(SHIPPED)
     client = make(dialect, Setup(new_id(), recording.rate_hz, metadata={"queue": "sales"}))
@@ -41,28 +41,30 @@ async def heard(server: door.Door, dialect: str) -> tuple[list[Final], list[dict
     await until(ended)
     logs = ended()
     said = [event["transcript"] for log in logs for event in log if event["type"] == "Transcribed"]
-    finals = [(t["party"], t["start_ms"], t["end_ms"], t["text"]) for t in said if t["stage"] == "final" and t["text"]]
-    return sorted(finals), [log[-1] for log in logs], played
+    finals = [(t["party"], t["start_ms"], t) for t in said if t["stage"] == "final"]
+    ordered = sorted(finals, key=lambda each: each[:2])
+    words = [(party, word["start_ms"], word["text"]) for party, _, final in ordered for word in final["words"]]
+    return words, [log[-1] for log in logs], played
 
 
 @pytest.fixture(scope="module")
-def wanted(server: door.Door) -> list[Final]:
-    """What the plain dialect gives."""
+def wanted(server: door.Door) -> list[Said]:
+    """What the plain dialect gives. Where one final ends and the next begins, may hang on how busy a machine is."""
     return asyncio.run(heard(server, "plain"))[0]
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 async def test_every_dialect_gives_the_same_finals_and_books_that_add_up(
-    server: door.Door, script: Script, wanted: list[Final], dialect: str
+    server: door.Door, script: Script, wanted: list[Said], dialect: str
 ) -> None:
     assert dialect in MODULES, f"{dialect}: a dialect of the server without a client in assist/clients"
-    finals, ends, played = await heard(server, dialect)
+    words, ends, played = await heard(server, dialect)
     assert (played.outcome, played.reason) == ("ended", "")
-    assert [(party, text) for party, _, _, text in finals] == [(party, text) for party, _, _, text in wanted]
-    for (_, *got, text), (_, *meant, _) in zip(finals, wanted, strict=True):
-        assert all(abs(a - b) <= NEAR_MS for a, b in zip(got, meant, strict=True)), (text, got, meant)
-    said = {word for _, _, _, text in finals for word in text.split()}
-    assert len(said & {word for turn in script.turn for word in turn.text.split()}) > 100
+    assert [(party, word) for party, _, word in words] == [(party, word) for party, _, word in wanted]
+    late = [(word, got - meant) for (_, got, word), (_, meant, _) in zip(words, wanted, strict=True)]
+    assert all(abs(off_ms) <= NEAR_MS for _, off_ms in late), late
+    spoken = sum(len(turn.text.split()) for turn in script.turn)
+    assert 0.95 * spoken <= len(words) <= spoken
     duration_ms = replay.read(SHIPPED).duration_ms
     ledgers = list(itertools.chain.from_iterable(end["ledger"].items() for end in ends))
     assert sorted(party for party, _ in ledgers) == ["agent", "customer"]
@@ -72,7 +74,3 @@ async def test_every_dialect_gives_the_same_finals_and_books_that_add_up(
         assert duration_ms - 20 <= books["received_ms"] <= duration_ms + make(dialect, Setup("c")).frame_ms, party
         counted = books["transcribed_ms"] + books["silence_ms"] + sum(books["skipped_ms"].values())
         assert books["received_ms"] == pytest.approx(counted, abs=1e-3), party
-
-
-def test_every_client_is_one_of_a_dialect_that_there_is() -> None:
-    assert set(MODULES) <= set(DIALECTS), f"clients of nothing: {set(MODULES) - set(DIALECTS)}"
