@@ -82,7 +82,7 @@ def test_what_a_lower_rate_cannot_hold_is_taken_out() -> None:
 
 
 def test_a_url_with_a_path_is_used_as_it_is() -> None:
-    for dialect in MODULES:
+    for dialect in set(MODULES) - {"audiosocket"}:  # which has no path
         client = make(dialect, Setup("c"))
         assert {line.url.split("?")[0] for line in client.lines("ws://there:1/our/own")} == {"ws://there:1/our/own"}
     assert make("plain", Setup("c")).lines("ws://there:1/")[0].url == "ws://there:1/ingest/plain"

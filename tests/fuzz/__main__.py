@@ -93,9 +93,12 @@ def seek(name: str, seconds: int, folder: Path) -> dict[str, Any]:
     told = log.read_text("utf-8", "replace")
     runs = [int(each) for each in re.findall(r"^#(\d+)\s", told, re.MULTILINE)]
     covered = [int(each) for each in re.findall(r"\bcov: (\d+)", told)]
-    findings = [str(path) for path in sorted(folder.iterdir()) if re.match("crash-|timeout-|oom-|leak-", path.name)]
-    if done.returncode and not findings:
-        findings = [told[-2_000:]]
+    findings = [each.name for each in sorted(folder.iterdir()) if re.match("crash-|timeout-|oom-|leak-", each.name)]
+    if done.returncode and not findings:  # libFuzzer could not write the input: the log names at least the error
+        wrong = re.findall(r"Uncaught Python exception: ===\n(.*)", told)
+        findings = [wrong[-1] if wrong else f"status {done.returncode}"]
+    if findings:
+        print(f"{name}: {findings} in {folder}", file=sys.stderr, flush=True)
     return {
         "seconds": round(time.monotonic() - began),
         "inputs": max(runs, default=0),
@@ -141,7 +144,6 @@ def main() -> int:
     for name, each in results.items():
         if given.keep and not each["findings"]:
             each["corpus"] = keep(name, folders[name] / "units")
-        print(f"{name}: {each}", file=sys.stderr, flush=True)
     columns = ("seconds", "inputs", "covered", "corpus")
     rows = [(name, *(each.get(c) for c in columns), len(each["findings"])) for name, each in results.items()]
     print(table(("target", *columns, "findings"), rows))
