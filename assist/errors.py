@@ -65,9 +65,15 @@ class StoreNewer(StoreFailed):
 
 
 class WireError(AssistError):
+    """Its message goes to the peer and into our log, and often quotes what came: it is cut to `MOST` characters."""
+
     code = "bad_message"
     close_code = 4400
     http_status = 400
+    MOST = 300
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message[: self.MOST])
 
 
 class BadMessage(WireError):

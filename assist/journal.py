@@ -16,7 +16,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Final, NamedTuple
+from typing import Annotated, BinaryIO, Final, NamedTuple
 from zlib import crc32
 
 import msgspec
@@ -39,9 +39,9 @@ class Header(msgspec.Struct, frozen=True):
     """What every record of the file shares. `encoding` and `rate_hz` are the legs' own."""
 
     call: str
-    rate_hz: int
+    rate_hz: Annotated[int, msgspec.Meta(ge=1_000)]
     encoding: Encoding
-    parties: tuple[Party, ...]
+    parties: Annotated[tuple[Party, ...], msgspec.Meta(min_length=1)]
     salt: int = 0
 
     @property
@@ -301,5 +301,5 @@ def _sync_folder(folder: Path) -> None:
 def _named(what: str) -> Iterator[None]:
     try:
         yield
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise StoreFailed(f"{what}: {error}") from error

@@ -22,6 +22,8 @@ log = logging.getLogger("assist.keep")
 
 FLUSH_S = 0.05
 SYNC_S = 1.0
+SYNCING = 8
+"""Journals that are synced side by side: a file system commits many at once as soon as one (DESIGN.md)."""
 MOST_LINES = 200_000
 MOST_AUDIO_BYTES = 16 * 2**20
 """Of one call, waiting for a disk that refuses: half an hour of one mu-law channel."""
@@ -67,7 +69,10 @@ class Keeper:
         self._lines: list[Line] = []
         self._sounds: list[Sound] = []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="keep")
+        self._syncs = ThreadPoolExecutor(SYNCING, thread_name_prefix="sync")
         self._writing = asyncio.Lock()
+        self._next: asyncio.Task[None] | None = None
+        """The flush that has not yet taken its batch: whoever wants one meanwhile shares it."""
         self._task: asyncio.Task[None] | None = None
         self._synced = time.monotonic()
         self._unsynced = False
@@ -125,17 +130,21 @@ class Keeper:
             await asyncio.gather(self._task, return_exceptions=True)
         await self.flush(last=True)
         self._thread.shutdown()
+        self._syncs.shutdown()
         if self._lines:
             log.error("the store refused to the end: %d entries are lost", len(self._lines))
         return len(self._lines)
 
     async def flush(self, *, last: bool = False) -> None:
         """Write everything handed over so far. Failures are kept in `failing`, and the lines for the next try."""
+        if self._next is None or self._next.done() or last:
+            self._next = asyncio.create_task(self._flush(last))
         # Shielded: who waits for it may be cancelled, a batch that was taken out of the queue may not.
-        await asyncio.shield(asyncio.ensure_future(self._flush(last)))
+        await asyncio.shield(self._next)
 
     async def _flush(self, last: bool) -> None:
         async with self._writing:  # one at a time: no batch may get in front of an earlier one that was refused
+            self._next = None
             lines, self._lines = self._lines, []
             batches = []
             for sound in self._sounds:
@@ -173,35 +182,42 @@ class Keeper:
         """
         refused = audio_refused = ""
         wrote = any(pending for _, pending in batches)
+        syncing = []
         for sound, pending in batches:
             try:
-                self._write_sound(sound, pending, sync)
+                self._append(sound, pending)
             except Exception as error:
                 # The journal has cut itself back to its last whole record; what is left of the batch waits.
                 audio_refused = str(error) or repr(error)
-        self._unsynced = not sync and (self._unsynced or wrote)
-        if sync:
-            self._synced = time.monotonic()
+            else:
+                if sound.journal and (sync or (sound.closing and not sound.pending)):
+                    syncing.append(self._syncs.submit(self._sync, sound))
         try:
             if lines:
                 self._store.append(lines)
         except Exception as error:  # whatever a store raises, its lines wait for the next try
             refused = str(error) or repr(error)
+        for each in syncing:
+            if failed := each.exception():
+                audio_refused = str(failed) or repr(failed)
+        self._unsynced = not sync and (self._unsynced or wrote)
+        if sync:
+            self._synced = time.monotonic()
         return refused, audio_refused
 
-    def _write_sound(self, sound: Sound, pending: Pending, sync: bool) -> None:
-        journal = sound.journal
-        if journal is None:
-            return
-        if pending:
-            journal.append([Record(party, position, payload) for party, position, payload, _ in pending])
+    def _append(self, sound: Sound, pending: Pending) -> None:
+        if sound.journal and pending:
+            sound.journal.append([Record(party, position, payload) for party, position, payload, _ in pending])
             for party, _, _, end_ms in pending:
                 sound.kept_ms[party] = end_ms
             pending.clear()  # before the sync: a sync that fails must not have them written again
+
+    def _sync(self, sound: Sound) -> None:
+        journal = sound.journal
+        assert journal
         done = sound.closing and not sound.pending
         try:
-            if sync or done:
-                journal.sync()
+            journal.sync()
         finally:
             if done:  # also where the disk cannot be trusted: it will never say otherwise
                 sound.journal = None

@@ -22,7 +22,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("admission", "errors", "phrase", "metrics"),
     ("audio",),
     ("conversation", "journal", "resample"),
-    ("events", "index", "material", "overlap", "rank", "segment", "transcribe", "wav", "replay"),
+    ("events", "index", "material", "overlap", "rank", "segment", "transcribe", "wav", "clients"),
     ("analyse", "config", "hub", "knowledge", "outlook", "protocols", "tapes"),
     ("access", "keep", "playbook", "proof", "search", "protocols.plain", "stores.summary", "exports.told"),
     ("protocols.stream",),
@@ -58,6 +58,17 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "exports.cloudevent",
         "exports.contact_lens",
     ),
+    (
+        "clients.asterisk",
+        "clients.audiohook",
+        "clients.azure",
+        "clients.faults",
+        "clients.plain",
+        "clients.raw",
+        "clients.speech",
+        "clients.twilio",
+    ),
+    ("replay",),
     ("mind", "webhooks"),
     ("call",),
     ("house",),
@@ -195,6 +206,18 @@ def test_models_know_values_only() -> None:
         for path in sources("models")
         for line, name in imports(path)
         if name.startswith("assist") and name not in VALUES and short(path) not in JOINS
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_other_end_shares_nothing_with_the_dialects() -> None:
+    """A misreading on one side would else be one on the other, and no test would see it."""
+    known = {"assist.errors", "assist.audio"}
+    wrong = [
+        f"{short(path)}:{line} imports {name}"
+        for path in sources("assist/clients")
+        for line, name in imports(path)
+        if name.startswith("assist") and name not in known and not name.startswith("assist.clients")
     ]
     assert not wrong, "\n".join(wrong)
 

@@ -138,7 +138,8 @@ class Azure(Simple):
             party = next((each for each in open_to if self._free(each)), None)
             if party is None:
                 return [Odd("extra"), Dropped(likely or "customer", len(audio), "extra")]
-            self._last.pop(self._leg.get(party, ""), None)
+            if (gone := self._leg.get(party)) is not None:
+                self._last.pop(gone, None)
             self._leg[party] = who
         self._last[who] = self._count
         return [Sound(party, audio)]

@@ -132,7 +132,7 @@ class Stream:
     def push(self, data: bytes) -> list[Said]:
         """Bytes as received to what each party sounds like. Raises BadEncoding."""
         self._digest.update(data)
-        settled = self._head.settled
+        settled = self._head.settled and self.form is not None  # what was refused once is refused again
         audio = self._head.push(data)
         if not settled and self._head.settled:
             if (form := self._head.form or self.form) is None:
