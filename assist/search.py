@@ -213,7 +213,7 @@ class Search:
             near = index.best(np.maximum.reduceat(everything, self._rows.starts[:-1]), depth)
         else:
             near = self._index.near(vector, 2 * depth)
-        terms = self._words.rarest(set().union(*(overlap.words(turn.text) for turn in said)), _HOLDERS)
+        terms = self._words.rarest({term for turn in said for term in overlap.words(turn.text)}, _HOLDERS)
         chosen = np.unique(np.concatenate([near, np.array(self._index.wordy(terms, depth), dtype=np.intp)]))
         rows, cuts = self._rows.rows(chosen)
         asked = cuts + self._asked_from[chosen]
