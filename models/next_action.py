@@ -132,11 +132,11 @@ class Network:
 
     def _given(self, encode: Encode, events: Sequence[history.Event]) -> Sequence[Floats]:
         """What each event gives the memory to read: x_t I and the bias."""
-        keys = [(encode.name, *history.key(event)) for event in events]
+        keys: list[Hashable] = [(encode.name, *history.key(event)) for event in events]
         rows = dict(zip(keys, self._remembered.find(keys), strict=True))
         missing = {key: event for key, event in zip(keys, events, strict=True) if rows[key] is None}
         if missing:
-            new = dict(zip(missing, self._told(encode, list(missing.values())), strict=True))
+            new: dict[Hashable, Floats] = dict(zip(missing, self._told(encode, list(missing.values())), strict=True))
             self._remembered.keep(new)
             rows.update(new)
         return [row for key in keys if (row := rows[key]) is not None]
