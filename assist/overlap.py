@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
+from functools import lru_cache
 from typing import Final, NamedTuple
 from zlib import crc32
 
@@ -28,6 +29,7 @@ SATURATION: Final = 1.2
 LENGTH: Final = 0.75
 MOST_WORDS: Final = 150  # of a turn: nobody says more before the recogniser cuts
 LETTERS: Final = 4
+REMEMBERED_TURNS: Final = 1_024  # a turn is asked for again with each of the next ones
 
 
 class Spans(NamedTuple):
@@ -42,10 +44,17 @@ class Spans(NamedTuple):
         cuts = ends - lengths
         return np.repeat(begins - cuts, lengths) + np.arange(int(ends[-1]) if len(ends) else 0), cuts
 
+    def runs(self, chosen: NDArray[np.intp]) -> tuple[list[slice], NDArray[np.intp]]:
+        """The same as slices: where things own many rows, copying runs is cheaper than numbering each row."""
+        begins, ends = self.starts[chosen], self.starts[chosen + 1]
+        lengths = ends - begins
+        return list(map(slice, begins.tolist(), ends.tolist())), np.cumsum(lengths) - lengths
 
-def words(text: str) -> Iterable[str]:
+
+@lru_cache(REMEMBERED_TURNS)
+def words(text: str) -> Set[str]:
     """The stems of the words that carry meaning, each once."""
-    return {token.stem for token in itertools.islice(content(text), MOST_WORDS)}
+    return frozenset(token.stem for token in itertools.islice(content(text), MOST_WORDS))
 
 
 def letters(text: str) -> Iterable[str]:
@@ -64,6 +73,7 @@ class Overlap:
     def __init__(self, texts: Iterable[Sequence[Field]], terms: Terms) -> None:
         """`texts`: for each text its fields; a sentence counts each of its terms once."""
         self._terms = terms
+        self._asked = lru_cache(REMEMBERED_TURNS)(self._slots_of)
         found: list[NDArray[np.int32]] = []
         counts: list[NDArray[np.float32]] = []
         seen = np.zeros(SLOTS, dtype=np.int32)
@@ -78,7 +88,13 @@ class Overlap:
             counts.append(np.fromiter(weights.values() if weights else (0.0,), dtype=np.float32))
             seen[slots] += 1
         self._spans = Spans(np.cumsum([0, *map(len, found)], dtype=np.intp))
-        self._slots = np.concatenate(found) if found else np.zeros(0, dtype=np.int32)
+        slots = np.concatenate(found) if found else np.zeros(0, dtype=np.int32)
+        # Numbered anew without gaps, so that what a query is worth by term fits the processor's cache; 0: in no text.
+        held = np.flatnonzero(seen)
+        self._number = np.zeros(SLOTS, dtype=np.int32)
+        self._number[held] = np.arange(1, len(held) + 1)
+        self._held = self._number[slots]
+        self._numbers = len(held) + 1
         lengths = np.array([count.sum() for count in counts])
         usual = max(float(lengths.mean()), 1.0) if found else 1.0
         count = np.concatenate(counts) if counts else np.zeros(0, dtype=np.float32)
@@ -100,18 +116,22 @@ class Overlap:
 
         `said`: turns with their weights. A term no text holds counts as the rarest of all.
         """
-        wanted: dict[int, float] = {}
-        for text, weight in said:
-            for term in self._terms(text):
-                at = slot(term)
-                wanted[at] = wanted.get(at, 0.0) + weight
-        if not wanted or not len(chosen):
+        asked = [(self._asked(text), weight) for text, weight in said]
+        slots = np.concatenate([each for each, _ in asked]) if asked else np.zeros(0, dtype=np.intp)
+        if not len(slots) or not len(chosen):
             return np.zeros(len(chosen), dtype=np.float32)
-        slots = np.fromiter(wanted, dtype=np.intp)
-        worth = np.fromiter(wanted.values(), dtype=np.float32) * self._rarity[slots]
-        table = np.zeros(SLOTS, dtype=np.float32)
-        table[slots] = worth
-        rows, cuts = self._spans.rows(chosen)
-        gained = np.add.reduceat(table[self._slots[rows]] * self._gains[rows], cuts)
+        weights = np.repeat(np.array([weight for _, weight in asked], np.float32), [len(each) for each, _ in asked])
+        worth = weights * self._rarity[slots]
+        table = np.zeros(self._numbers, dtype=np.float32)
+        np.add.at(table, self._number[slots], worth)
+        table[0] = 0.0
+        runs, cuts = self._spans.runs(chosen)
+        held = np.concatenate([self._held[run] for run in runs])
+        gains = np.concatenate([self._gains[run] for run in runs])
+        gained = np.add.reduceat(table.take(held) * gains, cuts)
         shares: NDArray[np.float32] = (gained / max(float(worth.sum()), 1e-9)).astype(np.float32)
         return shares
+
+    def _slots_of(self, text: str) -> NDArray[np.intp]:
+        """A slot for each term of a turn."""
+        return np.array([slot(term) for term in self._terms(text)], dtype=np.intp)

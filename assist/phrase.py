@@ -83,6 +83,7 @@ def is_number(word: str) -> bool:
     return word.isdigit() or word in _NUMBERS
 
 
+@lru_cache(maxsize=4096)
 def content(text: str) -> tuple[Token, ...]:
     """The words of a text that carry meaning, in order."""
     return tuple(token for token in tokens(text) if is_content(token.word))

@@ -127,11 +127,13 @@ class Scope:
         # Its rows are read whole for each query; most of what they say lies in a few directions.
         _, axes = np.linalg.eigh(self._known.T @ self._known)
         self._axes: Floats = np.ascontiguousarray(axes[:, -self.AXES :])
-        self._known = self._known @ self._axes
+        self._known = np.asfortranarray(self._known @ self._axes)
 
     def __call__(self, vectors: Floats) -> Floats:
         """How far inside, in spreads of what is outside, for rows (n, d): shape (n,)."""
-        found: Floats = np.exp(self.WIDTH * (vectors @ self._axes @ self._known.T - 1)) @ self._weights
+        # A row at a time, columns together: of the ways to multiply two rows with thousands by far the quickest.
+        cosines = np.stack([self._known @ row for row in vectors @ self._axes])
+        found: Floats = np.exp(self.WIDTH * (cosines - 1)) @ self._weights
         return (found - np.float32(self._usual.mean)) / np.float32(self._usual.spread)
 
 

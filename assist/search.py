@@ -137,6 +137,8 @@ class Search:
         self._rows = Spans(np.cumsum([0, *map(len, texts)], dtype=np.intp))
         self._asked_from = np.array([1 + len(passages) for passages in self._passages], dtype=np.intp)
         self._vectors = encode([text for own in texts for text in own])
+        # By columns, which a product with one vector reads fastest; above it single rows are wanted.
+        self._few = np.asfortranarray(self._vectors) if len(self._vectors) <= _FEW_ROWS else None
         self._index = index.build(self._means(), map(_stems, articles))
         self._words = Overlap(map(_fields, articles), overlap.words)
         self._letters = Overlap((_fields(article)[:3] for article in articles), overlap.letters)
@@ -205,8 +207,9 @@ class Search:
     def _compared(self, vector: Floats, said: Sequence[Said]) -> tuple[NDArray[np.intp], Floats]:
         """Candidates and their cosines with `vector`, as LIKENESS; its last two columns are still empty."""
         depth = self.settings.depth
-        if len(self._vectors) <= _FEW_ROWS:
-            everything = self._vectors @ vector
+        everything: Floats | None = None
+        if self._few is not None:
+            everything = self._few @ vector
             near = index.best(np.maximum.reduceat(everything, self._rows.starts[:-1]), depth)
         else:
             near = self._index.near(vector, 2 * depth)
@@ -215,7 +218,8 @@ class Search:
         rows, cuts = self._rows.rows(chosen)
         asked = cuts + self._asked_from[chosen]
         # One more at the end, so that an article nobody asks for in words may be the last.
-        cosines = np.append(self._vectors[rows] @ vector, np.float32(-1.0))
+        compared = self._vectors[rows] @ vector if everything is None else everything[rows]
+        cosines = np.append(compared, np.float32(-1.0))
         likeness = np.zeros((len(chosen), len(LIKENESS)), dtype=np.float32)
         likeness[:, 3] = cosines[cuts]
         likeness[:, 2] = np.maximum.reduceat(cosines, np.stack([cuts + 1, asked], 1).ravel())[::2]

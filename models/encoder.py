@@ -59,21 +59,21 @@ class Encoder:
 
         Any string is taken, the empty one too. Recently seen texts cost a dictionary look-up.
         """
-        return self._read_all(texts)[:, 0]
+        return self._readings(texts, 0)
 
     def intents(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """What the speakers of `texts` want, from the same pass: float32, shape (n, 384), each of length 1.
 
         Tuned to tell requests of service calls apart, next to nothing else; `__call__` is for all other likeness.
         """
-        return self._read_all(texts)[:, 1]
+        return self._readings(texts, 1)
 
     def tones(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """How `texts` are said, from the same pass: the first token's last state, float32, (n, 384).
 
         Vectors say what a text is about and are the same for a thing praised and a thing cursed, or nearly so.
         """
-        return self._read_all(texts)[:, 2]
+        return self._readings(texts, 2)
 
     def forget(self) -> None:
         """Drop the remembered texts, so that a measurement pays for every one of them."""
@@ -93,10 +93,11 @@ class Encoder:
         if kept:
             kept.write()
 
-    def _read_all(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        rows = np.empty((len(texts), len(READINGS), DIMENSIONS), dtype=np.float32)
+    def _readings(self, texts: Sequence[str], which: int) -> NDArray[np.float32]:
+        # Rows of their own: a view of all three readings would keep thrice the memory and slow every product down.
+        rows = np.empty((len(texts), DIMENSIONS), dtype=np.float32)
         for row, text in enumerate(texts):
-            rows[row] = self._read(text)
+            rows[row] = self._read(text)[which]
         return rows
 
     def _read(self, text: str) -> NDArray[np.float32]:
@@ -194,6 +195,7 @@ def load(path: Path | str | None = None) -> Encoder:
     options.intra_op_num_threads = 1  # two threads were slower at the median, and calls share the cores anyway
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    options.add_free_dimension_override_by_name("texts", 1)  # so that shapes are worked out once
     session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     tokenizer = Tokenizer.from_str(words.decode("utf-8"))
     tokenizer.no_padding()

@@ -21,6 +21,7 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 Event = Mapping[str, Any]
@@ -54,9 +55,11 @@ def slots(tokens: Iterable[str]) -> list[int]:
     return sorted({zlib.crc32(token.encode("utf-8", "replace")) % SLOTS for token in tokens})
 
 
-def words(text: str) -> list[str]:
+@lru_cache(maxsize=2048)
+def words(text: str) -> tuple[str, ...]:
     """Its first 60 words in lower case; a number counts as a number, not by its value."""
-    return ["#" if word.isdigit() else word for word in _WORD.findall(text[:MOST_CHARACTERS].lower())[:MOST_WORDS]]
+    found = _WORD.findall(text[:MOST_CHARACTERS].lower())[:MOST_WORDS]
+    return tuple("#" if word.isdigit() else word for word in found)
 
 
 def event_tokens(event: Event) -> list[str]:
@@ -67,6 +70,12 @@ def event_tokens(event: Event) -> list[str]:
     if sort == "q":
         return ["q", *_query_tokens(event)]
     return [sort, *_phrases(sort, event["text"])]
+
+
+def key(event: Event) -> tuple[str, ...]:
+    """Equal for events that `event_tokens` and an encoder cannot tell apart."""
+    sort = kind(event)
+    return (sort, event["text"]) if sort in "ca" else (sort, *event_tokens(event))
 
 
 def state_tokens(events: Sequence[Event]) -> list[str]:

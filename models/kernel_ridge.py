@@ -25,7 +25,7 @@ _LEAST_LEFT: Final = 1e-3
 class KernelRidge:
     """f(x) = sum_i k(x, anchor_i) coefficient_i, k(x, y) = exp(-width (1 - x.y)), or x.y where width is 0."""
 
-    anchors: Rows  # (m, d), unit rows
+    anchors: Rows  # (m, d), unit rows; kept by columns, which a product with one row reads fastest
     coefficients: Rows  # (m, c)
     width: float = WIDTH
 
@@ -52,7 +52,7 @@ def fit(
         coefficients: Rows = inverse @ targets
         fitted = targets - ridge[:, None] * coefficients
         share = 1 - ridge * np.diag(inverse)
-        model = KernelRidge(vectors, coefficients, width)
+        model = KernelRidge(np.asfortranarray(vectors), coefficients, width)
     else:
         anchors, to_features, features = _features(vectors, width)
         weighted: Rows = features * importance[:, None]
@@ -61,7 +61,7 @@ def fit(
         primal: Rows = inverse @ (weighted.T @ targets)
         fitted = features @ primal
         share = ((weighted @ inverse) * features).sum(axis=1)
-        model = KernelRidge(anchors, to_features @ primal, width)
+        model = KernelRidge(np.asfortranarray(anchors), to_features @ primal, width)
     left = np.maximum(1 - share / copies, _LEAST_LEFT)
     return model, targets - (targets - fitted) / left[:, None]
 

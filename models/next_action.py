@@ -19,8 +19,10 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -36,6 +38,7 @@ Floats = NDArray[np.float32]
 WEIGHTS: Final = Path(__file__).resolve().parent / "weights" / "next_action.npz"
 VECTOR_SCALE: Final = np.float32(10.0)  # a unit vector's numbers are small beside those of a bag of words
 RANKED: Final = 3
+REMEMBERED_EVENTS: Final = 4_096  # 2 kB each
 LAYERS: Final = (
     "event_rows", "event_vector", "event_bias", "input", "input_bias", "memory", "memory_bias",
     "state_rows", "state_vector", "state_memory", "state_bias",
@@ -67,11 +70,36 @@ def levelled(rows: Floats) -> tuple[Floats, Floats]:
     return around / spread, spread
 
 
+class Remembered:
+    """What was worked out for the events met last, since each comes again with every later turn. Callable from any
+    thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._rows: OrderedDict[Hashable, Floats] = OrderedDict()
+
+    def find(self, keys: Sequence[Hashable]) -> list[Floats | None]:
+        """The row of each key, None where there is none."""
+        with self._lock:
+            for key in keys:
+                if key in self._rows:
+                    self._rows.move_to_end(key)
+            return [self._rows.get(key) for key in keys]
+
+    def keep(self, rows: Mapping[Hashable, Floats]) -> None:
+        """Note them; of more than REMEMBERED_EVENTS the longest unused go."""
+        with self._lock:
+            self._rows.update(rows)
+            while len(self._rows) > REMEMBERED_EVENTS:
+                self._rows.popitem(last=False)
+
+
 @dataclass(frozen=True, slots=True)
 class Network:
     """Everything up to the layer that names actions. `layers`: the arrays of LAYERS, float32."""
 
     layers: Mapping[str, Floats]
+    _remembered: Remembered = field(default_factory=Remembered, compare=False, repr=False)
 
     @property
     def width(self) -> int:
@@ -81,39 +109,53 @@ class Network:
     def read(self, encode: Encode, events: Iterable[Any]) -> Floats:
         """[q, m] of the newest 64 events, shape (width,)."""
         known = history.known(events)
-        texts = [event["text"] if history.kind(event) in "ca" else None for event in known]
-        said = [text for text in texts if text is not None]
-        vectors = dict(zip(said, encode.intents(said) * VECTOR_SCALE, strict=True)) if said else {}
-        nothing = np.zeros(self.layers["event_vector"].shape[0], np.float32)
-        memory = np.zeros(self.layers["memory"].shape[0], np.float32)
+        memory = np.zeros(len(self.layers["memory"]), np.float32)
         if known:
-            heard = np.stack([vectors[text] if text is not None else nothing for text in texts])
-            memory = self._remember(known, heard)
-        spoken = [
-            text for event, text in zip(known, texts, strict=True) if text is not None and event["party"] == "customer"
-        ]
-        newest = [vectors[text] for text in spoken[:-3:-1]]
-        pair = np.concatenate([*newest, nothing, nothing])[: 2 * len(nothing)]
-        rows = self._bag("state_rows", history.slots(history.state_tokens(known)))
+            memory = self._read_on(self._given(encode, known), memory)
+        heard = [event["text"] for event in known if history.kind(event) == "c"][:-3:-1]
+        newest = np.zeros(self.layers["state_vector"].shape[0], np.float32)
+        if heard:
+            vectors = encode.intents(heard) * VECTOR_SCALE
+            newest[: vectors.size] = vectors.ravel()
         state = (
-            2 * rows
-            + pair @ self.layers["state_vector"]
+            2 * self._bag("state_rows", history.state_tokens(known))
+            + newest @ self.layers["state_vector"]
             + memory @ self.layers["state_memory"]
             + self.layers["state_bias"]
         )
         return np.concatenate([np.maximum(state, 0), memory]).astype(np.float32)
 
-    def _bag(self, table: str, slots: Sequence[int]) -> Floats:
-        rows: Floats = self.layers[table][list(slots)].sum(axis=0) / np.sqrt(max(len(slots), 1)).astype(np.float32)
+    def _bag(self, table: str, tokens: Iterable[str]) -> Floats:
+        slots = history.slots(tokens)
+        rows: Floats = self.layers[table][slots].sum(axis=0) / np.sqrt(max(len(slots), 1)).astype(np.float32)
         return rows
 
-    def _remember(self, events: Sequence[history.Event], heard: Floats) -> Floats:
-        rows = np.stack([self._bag("event_rows", history.slots(history.event_tokens(event))) for event in events])
-        x, _ = levelled(rows + heard @ self.layers["event_vector"] + self.layers["event_bias"])
-        given = x @ self.layers["input"] + self.layers["input_bias"]
+    def _given(self, encode: Encode, events: Sequence[history.Event]) -> Sequence[Floats]:
+        """What each event gives the memory to read: x_t I and the bias."""
+        keys: list[Hashable] = [(encode.name, *history.key(event)) for event in events]
+        rows = dict(zip(keys, self._remembered.find(keys), strict=True))
+        missing = {key: event for key, event in zip(keys, events, strict=True) if rows[key] is None}
+        if missing:
+            new: dict[Hashable, Floats] = dict(zip(missing, self._told(encode, list(missing.values())), strict=True))
+            self._remembered.keep(new)
+            rows.update(new)
+        return [row for key in keys if (row := rows[key]) is not None]
+
+    def _told(self, encode: Encode, events: Sequence[history.Event]) -> Floats:
+        """The same for events met for the first time, shape (n, 3 memory)."""
+        vectors = np.zeros((len(events), self.layers["event_vector"].shape[0]), np.float32)
+        spoken = [number for number, event in enumerate(events) if history.kind(event) in "ca"]
+        if spoken:
+            vectors[spoken] = encode.intents([events[number]["text"] for number in spoken]) * VECTOR_SCALE
+        rows = np.stack([self._bag("event_rows", history.event_tokens(event)) for event in events])
+        x, _ = levelled(rows + vectors @ self.layers["event_vector"] + self.layers["event_bias"])
+        given: Floats = x @ self.layers["input"] + self.layers["input_bias"]
+        return given
+
+    def _read_on(self, given: Iterable[Floats], memory: Floats) -> Floats:
+        """The memory after one event more for each row of `given`."""
         weights, bias = self.layers["memory"], self.layers["memory_bias"]
         width = len(weights)
-        memory = np.zeros(width, np.float32)
         for step in given:
             recalled = memory @ weights + bias
             both = sigmoid(step[: 2 * width] + recalled[: 2 * width])

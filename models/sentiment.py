@@ -12,6 +12,7 @@ import re
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -79,7 +80,7 @@ class Head:
         logits = np.tanh(unit @ self.w1 + self.b1) @ self.w2 + self.b2
         rows = slots(text)
         if rows:
-            logits = logits + self.words[rows].sum(axis=0) / np.sqrt(len(rows))
+            logits = logits + self.words[list(rows)].sum(axis=0) / np.sqrt(len(rows))
         powers = np.exp((logits - logits.max()) / self.temperature)
         shares: Floats = powers / powers.sum()
         return shares
@@ -99,17 +100,19 @@ def plain(text: str) -> str:
     return re.sub(r"\s+", " ", re.sub(r"https?://\S+|@\w+|#(?=\w)", " ", text)).strip()
 
 
-def slots(text: str) -> list[int]:
+@lru_cache(maxsize=2048)
+def slots(text: str) -> tuple[int, ...]:
     """The hash slots of a text's words and neighbouring pairs (first 200 words, case and punctuation dropped)."""
     words = _words(text)
     pairs = [f"{left} {right}" for left, right in itertools.pairwise(words)]
-    return [zlib.crc32(gram.encode()) % SLOTS for gram in (*words, *pairs)]
+    return tuple(zlib.crc32(gram.encode()) % SLOTS for gram in (*words, *pairs))
 
 
 def _words(text: str) -> list[str]:
     return re.findall(r"[a-z']+", text[: MAX_WORDS * 12].lower().replace("\u2019", "'"))[:MAX_WORDS]
 
 
+@lru_cache(maxsize=2048)
 def legible(text: str) -> bool:
     """False where there is nothing to read: no letters, or eight words and more of which hardly one is English."""
     words = _words(text)

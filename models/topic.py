@@ -65,6 +65,7 @@ class TopicAnalyser:
         self._least_words = MIN_WORDS if live else 1  # in a live call one word is mostly an answer
         self._source = f"topic {len(learnt.ids)} topics"
         self._odds = lru_cache(REMEMBERED_TEXTS)(self._read)
+        self._shares = lru_cache(REMEMBERED_TEXTS)(self._judged)
 
     def __call__(self, heard: Heard, so_far: Conversation) -> Sequence[Finding]:
         """One finding per customer turn: a topic id, or "none" where nothing fits; nothing for other parties.
@@ -123,17 +124,24 @@ class TopicAnalyser:
 
     def _read(self, text: str) -> Floats:
         """Odds of each topic against "none" in one turn, shape (k,)."""
-        parts = pieces(text) if self._learnt.rejects else ()  # one piece is as much about some topic as another
-        share = self._learnt.probabilities(read(self._encode, [text, *parts] if len(parts) > 1 else [text]))
-        about = share.sum(axis=1)
-        telling = share[0 if about[0] >= about.max() / 2 else int(about.argmax())]
+        telling = self._shares(text)
+        # A piece that is twice as much about some topic is looked for where there can be one: encoding it costs most.
+        # Where all is in scope there is none, since one piece is as much about some topic as another.
+        if self._learnt.rejects and telling.sum() < 0.5 and len(parts := pieces(text)) > 1:
+            most = max(map(self._shares, parts), key=np.sum)
+            telling = most if telling.sum() < most.sum() / 2 else telling
         least = LEAST_NONE if self._learnt.rejects else LEAST_CHANCE
         odds: Floats = telling / max(1.0 - float(telling.sum()), least)
         return odds
 
     def _quote(self, text: str, topic: int) -> str:
         parts = pieces(text)
-        return parts[int(np.argmax(self._learnt.probabilities(read(self._encode, parts))[:, topic]))]
+        return max(parts, key=lambda part: float(self._shares(part)[topic])) if len(parts) > 1 else parts[0]
+
+    def _judged(self, text: str) -> Floats:
+        """P(topic) of one text by itself, shape (k,)."""
+        row: Floats = self._learnt.probabilities(read(self._encode, [text]))[0]
+        return row
 
 
 def load(encode: Encode, topics: Sequence[Topic]) -> TopicAnalyser:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
 from typing import Final, Protocol
@@ -85,18 +85,20 @@ def read(encode: Encode, texts: Sequence[str]) -> Rows:
     parts = [about] if intents is None else [about / np.sqrt(2), intents(texts) / np.sqrt(2)]
     words = np.zeros((len(texts), SLOTS), dtype=np.float32)
     for row, text in enumerate(texts):
-        for slot, sign in _slots(text):
-            words[row, slot] += sign
+        slots, signs = _slots(text)
+        np.add.at(words[row], slots, signs)
     return np.concatenate([*parts, words], axis=1).astype(np.float32)
 
 
-def _slots(text: str) -> Iterator[tuple[int, int]]:
+def _slots(text: str) -> tuple[NDArray[np.intp], Rows]:
     words = re.findall(r"[a-z0-9']+", text[:MAX_CHARACTERS].lower())
     pairs = (f"{left} {right}" for left, right in pairwise(words))
-    threes = ("#" + f"<{word}>"[begin : begin + 3] for word in words for begin in range(len(word)))
-    for gram in {*words, *pairs, *threes}:
-        hashed = zlib.crc32(gram.encode())
-        yield hashed % SLOTS, 1 if hashed & 0x80000000 else -1
+    threes = (
+        f"#{edged[begin : begin + 3]}" for edged in (f"<{word}>" for word in words) for begin in range(len(edged) - 2)
+    )
+    hashed = [zlib.crc32(gram.encode()) for gram in {*words, *pairs, *threes}]
+    slots = np.array([each % SLOTS for each in hashed], dtype=np.intp)
+    return slots, np.array([1.0 if each & 0x80000000 else -1.0 for each in hashed], dtype=np.float32)
 
 
 def _weighed(words: Rows, rarity: Rows) -> Rows:
@@ -151,7 +153,8 @@ def learn(
         near = _nearest(vectors, vectors[about], itself=about)
         gate = _logistic(_gate_features(held_out, near), scope, copies)
         gate[-1] += np.log((1 - outside) / outside)
-    return Learnt(tuple(topic.id for topic in topics), meaning, wording, rarity, factors, vectors[about], gate)
+    examples = np.asfortranarray(vectors[about])  # as the anchors: one turn at a time is held against them
+    return Learnt(tuple(topic.id for topic in topics), meaning, wording, rarity, factors, examples, gate)
 
 
 def _nearest(vectors: Rows, examples: Rows, itself: NDArray[np.bool_] | None = None) -> Rows:

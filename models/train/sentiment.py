@@ -55,7 +55,7 @@ class Rows:
     """Texts ready to learn from: readings (n, 384) of length 1, word slots, target shares (n, 3), weights (n,)."""
 
     read: Floats
-    slots: list[list[int]]
+    slots: Sequence[Sequence[int]]
     shares: Floats
     weights: Floats
 
