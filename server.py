@@ -47,7 +47,9 @@ from assist.knowledge import Encoder, Knowledge
 from assist.metrics import Metrics
 from assist.proof import Proof
 from assist.protocols import Handshake, Protocol
+from assist.protocols.asterisk import Asterisk
 from assist.protocols.audiohook import AudioHook
+from assist.protocols.audiosocket import AudioSocket
 from assist.protocols.azure import Azure
 from assist.protocols.deepgram import Deepgram
 from assist.protocols.exotel import Exotel
@@ -70,6 +72,7 @@ from assist.segment import Segmenter
 from assist.stores.outbox import Outbox
 from assist.stores.sqlite import Sqlite
 from assist.suggest import Guide, Taste
+from assist.tcp import bind, listen
 from assist.transcribe import Gate, Recogniser
 from assist.webhooks import FILE as OUTBOX
 from assist.webhooks import Webhooks
@@ -97,6 +100,7 @@ def dialects(settings: Settings) -> Dialects:
     keys = Keys(ingest.speech_keys, open_to_all=here)
     return {
         "plain": Plain,
+        "asterisk": Asterisk,
         "audiohook": partial(AudioHook, access.check, languages),
         **_proved(ingest, here),
         "vosk": Vosk,
@@ -318,6 +322,9 @@ class Door(uvicorn.Server):
 
 async def serve(settings: Settings) -> int:
     """Open the door and keep it open until told to leave. The exit status."""
+    ingest = settings.ingest
+    host = ingest.audiosocket_host or settings.server.host
+    port = bind(host, ingest.audiosocket_port) if ingest.audiosocket_port else None
     house, parts = await asyncio.to_thread(prepare, settings)
 
     @contextlib.asynccontextmanager
@@ -326,7 +333,10 @@ async def serve(settings: Settings) -> int:
         # Models and knowledge stay for good: keep them out of the collector's way, which would stop the loop.
         gc.collect()
         gc.freeze()
+        taking = await listen(house, partial(AudioSocket, house.announced.of), port) if port else None
         yield
+        if taking:
+            taking.close()
         await house.close()
 
     server = settings.server

@@ -29,6 +29,9 @@ from assist.events import (
     Faltered,
     Flagged,
     Ledger,
+    LegJoined,
+    LegLeft,
+    LegMissing,
     Missing,
     Noticed,
     Paused,
@@ -56,6 +59,7 @@ from assist.transcribe import Gate, Job
 log = logging.getLogger("assist.call")
 
 TICK_S = 0.05
+LAST_FINALS_S = 60.0
 FIRST_PARTIAL_MS = 600
 STARVING_MS = 120
 """A frame this late may be one that is not sent: silence. Less is jitter, and would cut a pause at random."""
@@ -119,6 +123,11 @@ class Call:
     def paused(self) -> bool:
         """Nothing is kept or transcribed now."""
         return self._paused
+
+    @property
+    def ending(self) -> bool:
+        """No more audio is taken."""
+        return self._ending.is_set()
 
     @property
     def now_ms(self) -> int:
@@ -195,6 +204,26 @@ class Call:
     def key(self, party: Party) -> None:
         """A key was pressed."""
         self._publish(Dtmf(party))
+
+    def joined(self, party: Party, metadata: dict[str, str]) -> None:
+        """A party's own socket is here."""
+        self._publish(LegJoined(party, metadata))
+
+    def left(self, party: Party, reason: str) -> None:
+        """A party's own socket has gone: what it was saying is finished. It may come back."""
+        if self._ending.is_set():
+            return
+        side = self._sides[party]
+        with contextlib.suppress(StoreFailed):
+            self._take(party, side, side.timeline.flush(self.now_ms))
+            self._heed(party, side, side.segmenter.finish())
+        side.cut_off_ms += side.leg.cut_off()
+        with contextlib.suppress(StoreFailed):
+            self._publish(LegLeft(party, reason))
+
+    def misses(self, party: Party, waited_ms: int) -> None:
+        """A party whose socket should be here is not."""
+        self._publish(LegMissing(party, waited_ms))
 
     def early_s(self, party: Party, payload: bytes) -> float:
         """Seconds until so much more of this party would be let in; 0: now."""
@@ -499,3 +528,18 @@ class Call:
             log.warning("call %s: %s faltered on %s: %s", self.opened.call, event.part, event.utterance, event.message)
             self.parts.metrics.faltered.labels(event.part).inc()
         self.parts.hub.publish(self.log, event, self.now_ms, latency_ms)
+
+
+async def last_finals(call: Call, life: asyncio.Task[None]) -> None:
+    """Wait for the end of `life`, its `run`, as long as its log grows.
+
+    With nothing new for so long the call is given up, and its books say so.
+    """
+    told = -1
+    while not life.done() and told != call.log.last_seq:
+        told = call.log.last_seq
+        await asyncio.wait({life}, timeout=LAST_FINALS_S)
+    life.cancel()
+    outcome = (await asyncio.gather(life, return_exceptions=True))[0]
+    if isinstance(outcome, BaseException):
+        log.error("call %s ended badly", call.opened.call, exc_info=outcome)

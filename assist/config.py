@@ -54,6 +54,10 @@ class Ingest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     address, and elsewhere nobody. Vosk's clients bring none, and are let in as the plain dialect's are.
     `promised_load`: how much of the recogniser's time live calls may be expected to take; one more than that is refused
     at its hello, with the time after which to try again. 0: only `max_calls` limits them.
+    `leg_grace_s`: how long a call whose parties come on sockets of their own waits for one after the last has left,
+    unless that one said goodbye. `leg_missing_s`: an agent's leg without a customer's for so long raises an alert.
+    `audiosocket_port`: where Asterisk's AudioSocket is taken, over TCP, 0: nowhere; `audiosocket_host`: "" for the host
+    of the server.
     """
 
     max_message_bytes: Annotated[int, msgspec.Meta(ge=1_024)] = 65_536
@@ -68,6 +72,10 @@ class Ingest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     secrets: dict[str, str] = {}
     public_url: str = ""
     speech_keys: tuple[str, ...] = ()
+    leg_grace_s: Seconds = 5.0
+    leg_missing_s: Patience = 10.0
+    audiosocket_host: str = ""
+    audiosocket_port: Port = 0
     burst_s: Seconds = 10.0
     speed: Annotated[float, msgspec.Meta(ge=1.0)] = 1.25
 

@@ -150,6 +150,27 @@ class Missing(Event, frozen=True):
     end_ms: int
 
 
+class LegJoined(Event, frozen=True):
+    """A party came on a socket of its own."""
+
+    party: Party
+    metadata: dict[str, str] = {}
+
+
+class LegLeft(Event, frozen=True):
+    """Its socket has gone; the call goes on while one is here, and for a grace without any. `reason`: as CallEnded."""
+
+    party: Party
+    reason: str
+
+
+class LegMissing(Event, frozen=True):
+    """An alert: the agent's leg has been here for so long, and there is no leg of this party."""
+
+    party: Party
+    waited_ms: int
+
+
 class Dtmf(Event, frozen=True):
     """A key was pressed; which one is not kept (it may be a card number)."""
 
@@ -199,6 +220,9 @@ AnyEvent = (
     | Resumed
     | Skipped
     | Missing
+    | LegJoined
+    | LegLeft
+    | LegMissing
     | Dtmf
     | CallEnded
 )

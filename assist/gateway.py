@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import msgspec
 from fastapi import FastAPI, Request, Response, WebSocket, WebSocketDisconnect
@@ -27,6 +28,7 @@ from assist.hub import CallSummary
 from assist.ingest import Dialects, Ingest
 from assist.material import Article
 from assist.protocols import SPEECH_CLIENTS, Protocol, address
+from assist.protocols.plain import CALL_ID
 from assist.tapes import PEAK_MS
 
 WEB = Path(__file__).with_name("web")
@@ -38,12 +40,24 @@ MOST_BODY_BYTES = 65_536
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
+_ID: Final = CALL_ID.replace(r"\Z", "$")
+"""pydantic's engine has no other word for the end, and takes it for that of the text alone."""
+
+
 class MarkIn(BaseModel):
     """What the agent did with a suggestion."""
 
     suggestion: str = Field(max_length=64)
     ref: str = Field(max_length=128)
     mark: Literal["used", "opened", "not_useful", "dismissed"]
+
+
+class LegIn(BaseModel):
+    """What an AudioSocket stream will carry, told before it comes: it brings its UUID alone."""
+
+    uuid: UUID
+    ref: str = Field(pattern=_ID)
+    party: Literal["agent", "customer"]
 
 
 class ReviewIn(BaseModel):
@@ -310,6 +324,12 @@ def _calls(app: FastAPI, house: House) -> None:
         if house.keeper.failing:
             raise StoreFailed(f"the verdict waits for the disk, which refuses: {house.keeper.failing}")
         return _json({"seq": seq}, 201)
+
+    @app.post("/legs", status_code=201, tags=["calls"])
+    async def leg(body: LegIn) -> Response:
+        """Announce one party's AudioSocket stream: those with one `ref` are one call. Good for a day."""
+        house.announced.add(str(body.uuid), body.ref, body.party)
+        return _json({"uuid": str(body.uuid), "ref": body.ref, "party": body.party}, 201)
 
     @app.get("/review/queue", tags=["review"], responses=_answers("CallSummary", "calls"))
     def queue() -> Response:

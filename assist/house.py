@@ -23,6 +23,7 @@ from assist.events import Entry, Marked, Reviewed
 from assist.hub import Hub, Store
 from assist.keep import Keeper, recover
 from assist.knowledge import Knowledge
+from assist.legs import Announced, Joint
 from assist.metrics import Metrics
 from assist.mind import Thinkers
 from assist.protocols import Opened
@@ -49,6 +50,9 @@ class House:
         self.keeper = Keeper(store, self.data_dir / "audio", self._kept)
         self.hub = Hub(store, self.keeper.line)
         self.calls: dict[str, Call] = {}
+        self.joints: dict[str, Joint] = {}
+        """Those of them whose parties come on sockets of their own."""
+        self.announced = Announced()
         self.notices: list[str] = []
         """What /readyz and the pages should say about this server (rough text, a judgement that is missing)."""
         self.draining = asyncio.Event()
@@ -62,6 +66,8 @@ class House:
         """Entries that could not be kept to the end; the exit status says so."""
         self.admission = Admission(1, 0.0)
         self._opening = 0
+        self._joining = asyncio.Lock()
+        self._hosted: set[asyncio.Task[None]] = set()
         self._left = asyncio.Event()
         self._parts: Parts | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -98,6 +104,7 @@ class House:
         for call in tuple(self.calls.values()):
             call.end("drained")
         await asyncio.gather(*(call.ended.wait() for call in tuple(self.calls.values())))
+        await asyncio.gather(*self._hosted)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -146,6 +153,33 @@ class House:
             self.leave(call)
             raise
         return call
+
+    async def open_leg(self, opened: Opened) -> Joint:
+        """Let one party's own socket in: to the live call of that id, else as the first of a new one.
+
+        Raises what `open_call` does, and BadEncoding where the call's other leg is encoded otherwise.
+        """
+        async with self._joining:  # the second leg may come while the first one's call is made
+            joint = self.joints.get(opened.call)
+            if joint is None:
+                call = await self.open_call(opened)
+                limits = self.settings.ingest
+                joint = self.joints[opened.call] = Joint(call, limits.leg_grace_s, limits.leg_missing_s)
+                hosted = asyncio.create_task(self._host(joint), name=f"host-{opened.call}")
+                self._hosted.add(hosted)
+                hosted.add_done_callback(self._hosted.discard)
+            joint.join(opened)
+            return joint
+
+    async def _host(self, joint: Joint) -> None:
+        try:
+            await joint.run()
+            await self.keeper.flush()
+        except Exception:
+            log.exception("call %s ended badly", joint.call.opened.call)
+        finally:
+            del self.joints[joint.call.opened.call]
+            self.leave(joint.call)
 
     async def _make_again(self, opened: Opened) -> Call:
         for count in range(1, MOST_AGAIN):

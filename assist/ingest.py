@@ -10,17 +10,21 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from functools import partial
+from typing import Any
+from typing import Protocol as Interface
 
 import msgspec
-from fastapi import Response, WebSocket, WebSocketDisconnect
+from fastapi import Response, WebSocketDisconnect
 from starlette.types import Message
 
-from assist.call import Call
+from assist.audio import Party
+from assist.call import Call, last_finals
 from assist.errors import AssistError, Busy, Idle, Oversize, TooFast, Unauthorized, WireError
 from assist.events import Entry, Transcribed
 from assist.house import House
+from assist.legs import Joint
 from assist.protocols import (
     Bye,
     Cut,
@@ -42,7 +46,6 @@ log = logging.getLogger("assist.ingest")
 
 ACK_S = 1.0
 SEND_S = 10.0
-LAST_FINALS_S = 60.0
 MOST_OPENING_S = 600.0
 """So long a socket may go on speaking without opening a call."""
 TURN = 32
@@ -52,6 +55,27 @@ SLACK = 0.1
 """Patience with a silent peer is renewed ten times in its length, not at each message, and lasts so much longer."""
 
 
+class Socket(Interface):
+    """What is asked of a socket: a part of what Starlette's WebSocket is, and all that tcp.py has to be."""
+
+    @property
+    def scope(self) -> MutableMapping[str, Any]: ...
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+    async def accept(self, subprotocol: str | None = None) -> None: ...
+
+    async def receive(self) -> Message:
+        """A `websocket.receive` or a `websocket.disconnect`, as ASGI has them."""
+
+    async def send_text(self, data: str) -> None: ...
+
+    async def send_denial_response(self, response: Response) -> None: ...
+
+    async def close(self, code: int = 1000, reason: str | None = None) -> None: ...
+
+
 class Ingest:
     """One socket of one platform. `serve` is its life.
 
@@ -59,7 +83,7 @@ class Ingest:
     takes it is read more slowly instead of refused.
     """
 
-    def __init__(self, socket: WebSocket, protocol: Protocol, house: House, *, files: bool = False) -> None:
+    def __init__(self, socket: Socket, protocol: Protocol, house: House, *, files: bool = False) -> None:
         self.socket = socket
         self.protocol = protocol
         self.house = house
@@ -67,6 +91,9 @@ class Ingest:
         self.most_bytes = house.settings.ingest.max_message_bytes * (4 if files else 1)
         self.call: Call | None = None
         self._life: asyncio.Task[None] | None = None
+        self._leg: Party | None = None
+        self._joint: Joint | None = None
+        """Where this socket is one party of a call: the call may outlive it, and ends by itself."""
         self._telling: asyncio.Task[None] | None = None
         self._voice = asyncio.Lock()
         self._parted = asyncio.Event()
@@ -117,7 +144,7 @@ class Ingest:
         try:
             await self._see_out(error)
         finally:  # whatever happens to its socket, a call that has ended gives its place back
-            if self.call:
+            if self.call and not self._joint:
                 self.house.leave(self.call)
             await self._stop_telling()
 
@@ -153,7 +180,8 @@ class Ingest:
     async def _listen(self) -> None:
         limits = self.house.settings.ingest
         await self._say(self.protocol.replies)
-        self.house.admit()
+        if not self.protocol.joins:
+            self.house.admit()
         loop = asyncio.get_running_loop()
         waiting_for = f"no hello within {limits.hello_timeout_s:g} s"
         renewed, renew_at = False, 0.0
@@ -200,7 +228,8 @@ class Ingest:
     async def _do(self, said: Said) -> None:
         if isinstance(said, Opened):
             call = self.call = await self._open(said)
-            self._life = asyncio.create_task(call.run(), name=f"call-{call.opened.call}")
+            if not self._joint:
+                self._life = asyncio.create_task(call.run(), name=f"call-{call.opened.call}")
             await self._say(self.protocol.welcome)
             if self.protocol.follows:
                 self._telling = asyncio.create_task(self._retell(call), name=f"retell-{call.opened.call}")
@@ -214,6 +243,9 @@ class Ingest:
     async def _open(self, opened: Opened) -> Call:
         try:
             async with asyncio.timeout(self.protocol.opens_s):
+                if opened.leg:
+                    self._leg, self._joint = opened.leg, await self.house.open_leg(opened)
+                    return self._joint.call
                 return await self.house.open_call(opened, again=self.protocol.repeats)
         except TimeoutError:
             raise Busy(f"the call could not be opened within {self.protocol.opens_s:g} s") from None
@@ -262,7 +294,10 @@ class Ingest:
         await self._flush()
         call = self.call
         if call:
-            call.end(self._reason)
+            if self._joint and self._leg:
+                self._joint.leave(self._leg, self._reason)
+            else:
+                call.end(self._reason)
         parting = asyncio.create_task(self._part()) if self.protocol.parting_s and not self._over else None
         try:
             await self._say_goodbye(error, call)
@@ -294,10 +329,7 @@ class Ingest:
             await self._say(self.protocol.leave)
         if call and self._life:
             # The call outlives its socket until its last final is out; nobody else waits for it.
-            await self._last_finals(call, self._life)
-            outcome = (await asyncio.gather(self._life, return_exceptions=True))[0]
-            if isinstance(outcome, BaseException):
-                log.error("call %s ended badly", call.opened.call, exc_info=outcome)
+            await last_finals(call, self._life)
             await self.house.keeper.flush()
             if self._telling:
                 await asyncio.wait({self._telling}, timeout=SEND_S)
@@ -324,14 +356,6 @@ class Ingest:
             self._over = True
             self._parted.set()
 
-    async def _last_finals(self, call: Call, life: asyncio.Task[None]) -> None:
-        """Wait as long as its log grows; with nothing new for so long it is given up, and the books say so."""
-        told = -1
-        while not life.done() and told != call.log.last_seq:
-            told = call.log.last_seq
-            await asyncio.wait({life}, timeout=LAST_FINALS_S)
-        life.cancel()
-
     async def _say(self, texts: Callable[[], list[str]]) -> None:
         """Texts are made when it is their turn: a dialect may number them, and several tasks speak."""
         async with self._voice:
@@ -349,7 +373,7 @@ class Ingest:
                 self._over = True
 
 
-def handshake(socket: WebSocket) -> Handshake:
+def handshake(socket: Socket) -> Handshake:
     """The request for this socket, as it came."""
     scope = socket.scope
     headers: dict[str, str] = {}

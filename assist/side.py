@@ -30,6 +30,8 @@ class Side:
     failed_ms: dict[str, float] = field(default_factory=dict)
     unsettled_ms: float = 0.0
     missing_ms: float = 0.0
+    cut_off_ms: float = 0.0
+    """What did not fill a frame when the party's socket went."""
     speculative: Job | None = None
     speculative_shown: bool = False
     partial: Job | None = None
@@ -45,7 +47,7 @@ class Side:
         for reason, ms in (
             ("paused", self.paused_ms),
             ("too_short", float(tally.blip * FRAME_MS)),
-            ("fragment", self.leg.rest_ms),
+            ("fragment", self.cut_off_ms + self.leg.rest_ms),
             *self.failed_ms.items(),
         ):
             if ms:

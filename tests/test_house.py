@@ -13,24 +13,17 @@ from fastapi import WebSocket
 from starlette.types import Message
 
 from assist.admission import Admission
-from assist.call import Parts
 from assist.config import Server, Settings
 from assist.errors import Busy, StoreFailed
 from assist.events import CallEnded, Line
-from assist.flag import Watch
 from assist.house import House
 from assist.ingest import Ingest
-from assist.metrics import Metrics
 from assist.protocols import Opened
 from assist.protocols.audiohook import AudioHook
-from assist.segment import Segmenter
 from assist.stores.memory import Memory
-from assist.suggest import Guide
-from assist.transcribe import Gate
 from tests import genesys
 from tests.golden.exchange import ASKED, ORGANISATION, SESSION
-from tests.scene import BOTH, Echo, knowledge
-from tests.voice import is_loud
+from tests.scene import BOTH, open_house
 
 OPENED = Opened("c", "plain", BOTH, "mulaw", 8_000)
 
@@ -50,21 +43,8 @@ class Slow(Memory):
 
 @pytest.fixture
 async def house(tmp_path: Path) -> AsyncIterator[House]:
-    known, search = knowledge()
-    made = House(Settings(server=Server(data_dir=str(tmp_path))), Slow(), known, Metrics())
-    parts = Parts(
-        hub=made.hub,
-        gate=Gate(Echo()),
-        analysers={},
-        segmenter=lambda party: Segmenter(party, is_loud),
-        guide=lambda: Guide(known, search),
-        watch=lambda: Watch(known),
-        metrics=made.metrics,
-        thinkers=made.thinkers,
-    )
-    await made.open(parts)
-    yield made
-    await asyncio.wait_for(made.close(), 10)
+    async with open_house(Settings(server=Server(data_dir=str(tmp_path))), Slow()) as made:
+        yield made
 
 
 async def test_a_call_let_in_is_in_the_store_first(house: House) -> None:

@@ -80,6 +80,18 @@ class Heartbeat(Note):
     now_ms: int
 
 
+_QUERIES: Final[dict[str, dict[str, Any]]] = {
+    "asterisk": {
+        "leg": {"type": "string", "enum": ["agent", "customer"], "description": "Whose voice this socket carries."},
+        "ref": {
+            "type": "string",
+            "pattern": CALL_ID.replace(r"\Z", "$"),
+            "description": "Legs with one ref are one call.",
+        },
+    }
+}
+"""What a dialect's address may carry."""
+
 Kinds = tuple[type[msgspec.Struct], ...]
 
 HELLO: Final[type[msgspec.Struct]] = msgspec.defstruct(
@@ -116,6 +128,8 @@ def document(dialects: Iterable[str], host: str, secure: bool) -> dict[str, Any]
         hears = [*(kind.__name__ for kind in _SAID), "Audio"] if own else ["Platform"]
         says = [kind.__name__ for kind in _PLAIN] if own else ["Platform"]
         channels[dialect] = _channel(address(dialect), f"A call's audio, {dialect}.", {*hears, *says})
+        if query := _QUERIES.get(dialect):
+            channels[dialect]["bindings"] = {"ws": {"query": {"type": "object", "properties": query}}}
         operations[f"hear_{dialect}"] = _operation("receive", dialect, hears)
         operations[f"answer_{dialect}"] = _operation("send", dialect, says)
     told = [kind.__name__ for kind in _EVENTS]

@@ -40,7 +40,8 @@ class Opened:
     """The call as the platform describes it. `started_at` is the platform's word, kept as hearsay.
 
     `mixed`: parties whose channel may carry other voices too, or may be somebody else's. What they say is transcribed;
-    how they sound is not judged.
+    how they sound is not judged. `leg`: this socket carries that party alone; the others may come on sockets of their
+    own, under the same `call`, from the same platform, in the same encoding.
     """
 
     call: str
@@ -51,6 +52,7 @@ class Opened:
     metadata: dict[str, str] = field(default_factory=dict)
     started_at: str = ""
     mixed: tuple[Party, ...] = ()
+    leg: Party | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +149,8 @@ class Protocol(Interface):
     """It wants to be told each entry of its call's log."""
     repeats: bool
     """An id may come again, of the same conversation: the further calls are `ID.2`, `ID.3`."""
+    joins: bool
+    """It may be a further leg of a call that is live: no reason to turn it away before it has said so."""
     opens_s: float | None
     """Within so many seconds the platform must have its welcome, or a refusal."""
     parting_s: float
@@ -215,6 +219,7 @@ class Simple:
 
     follows = False
     repeats = False
+    joins = False
     opens_s: float | None = None
     parting_s = 0.0
 

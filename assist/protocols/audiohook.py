@@ -100,6 +100,7 @@ class AudioHook:
 
     follows = True
     repeats = True
+    joins = False
     opens_s: float | None = 4.0
     parting_s = 5.0
 

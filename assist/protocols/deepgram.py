@@ -52,6 +52,7 @@ class Deepgram:
 
     follows = True
     repeats = False
+    joins = False
     opens_s: float | None = None
     parting_s = 0.0
 

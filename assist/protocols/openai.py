@@ -65,6 +65,7 @@ class OpenAI:
 
     follows = True
     repeats = False
+    joins = False
     opens_s: float | None = None
     parting_s = 0.0
 

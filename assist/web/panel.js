@@ -77,6 +77,7 @@ function notices(state, phase, behind_ms) {
   if (phase === "failed") list.push(["bad", state.failure || "The server does not know this call."]);
   if (state.paused)
     list.push(["warn", `Paused${state.paused.reason ? ` (${state.paused.reason})` : ""}: nothing is heard or kept`]);
+  if (state.missed) list.push(["warn", `No ${state.missed} is heard: their side of the call has not come`]);
   if (state.degraded.level > 0) list.push(["warn", degraded(state.degraded)]);
   if (state.faltered.size) list.push(["warn", `Not working now: ${[...state.faltered.keys()].map(part).join(", ")}`]);
   if (state.rough) list.push(["note", "Rough text: check names and numbers", state.recogniser]);

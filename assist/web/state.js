@@ -27,6 +27,7 @@ export function empty() {
     reviews: [],
     paused: null,
     degraded: { level: 0, shed: [] },
+    missed: null, // the party whose leg should be here
     faltered: new Map(), // part -> {at_ms, message}
     latency: {}, // event type -> {at_ms, stages}
     ended: null,
@@ -139,8 +140,15 @@ const taken = {
   Resumed(state) {
     state.paused = null;
   },
+  LegJoined(state, { party }) {
+    if (state.missed === party) state.missed = null;
+  },
+  LegMissing(state, { party }) {
+    state.missed = party;
+  },
   CallEnded(state, { reason, duration_ms }) {
     state.ended = { reason, duration_ms };
+    state.missed = null;
   },
 };
 

@@ -96,6 +96,15 @@ def test_every_event_dialect_and_error_is_in_it() -> None:
         assert f"{error.close_code} {error.code}" in DOCUMENT["info"]["description"]
 
 
+def test_a_dialect_says_what_its_address_carries() -> None:
+    query = DOCUMENT["channels"]["asterisk"]["bindings"]["ws"]["query"]
+    jsonschema.Draft7Validator.check_schema(query)
+    jsonschema.validate({"leg": "agent", "ref": "c-1", "more": "x"}, query)
+    for wrong in ({"leg": "boss"}, {"ref": "a b"}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(wrong, query)
+
+
 @pytest.mark.parametrize("broken", [{"asyncapi": "2.6.0"}, {"channels": {"a b": {}}}, {"operations": {"x": {}}}])
 def test_the_schema_refuses(broken: dict[str, Any]) -> None:
     with pytest.raises(jsonschema.ValidationError):

@@ -14,10 +14,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from assist.audio import Party
 from assist.errors import WireError
 from assist.events import decode
 from assist.protocols import Handshake, Protocol, Said
+from assist.protocols.asterisk import Asterisk
 from assist.protocols.audiohook import AudioHook
+from assist.protocols.audiosocket import AudioSocket
 from assist.protocols.azure import Azure
 from assist.protocols.deepgram import Deepgram
 from assist.protocols.exotel import Exotel
@@ -89,6 +92,22 @@ def openai(query: str = "intent=transcription") -> OpenAI:
     return protocol
 
 
+def asterisk(query: str = "leg=customer&ref=c-1&queue=sales") -> Asterisk:
+    """A socket that was asked for like this."""
+    protocol = Asterisk()
+    protocol.greet(Handshake(f"/ingest/asterisk?{query}", {}, 0.0, ("media",)))
+    return protocol
+
+
+STREAM = "40325ec2-5efd-4bd3-805f-53576e581d13"
+
+
+def audiosocket() -> AudioSocket:
+    """A connection where one stream has been announced."""
+    legs: dict[str, tuple[str, Party]] = {STREAM: ("c-1", "agent")}
+    return AudioSocket(legs.get)
+
+
 DIALECTS: dict[str, Callable[[], Protocol]] = {
     "plain": Plain,
     "audiohook": audiohook,
@@ -108,13 +127,15 @@ DIALECTS: dict[str, Callable[[], Protocol]] = {
     "vosk": vosk,
     "deepgram": deepgram,
     "openai": openai,
+    "asterisk": asterisk,
+    "audiosocket": audiosocket,
 }
 """By the first word of the file's name."""
 
 
 def shown(said: Said) -> dict[str, Any]:
-    """Something said as JSON can hold it, bytes as hex."""
-    fields = {k: v.hex() if isinstance(v, bytes) else v for k, v in asdict(said).items()}
+    """Something said as JSON can hold it, bytes as hex, without what is None."""
+    fields = {k: v.hex() if isinstance(v, bytes) else v for k, v in asdict(said).items() if v is not None}
     return json.loads(json.dumps({"said": type(said).__name__, **fields}))  # type: ignore[no-any-return]
 
 
