@@ -5,7 +5,6 @@ It knows no socket, no clock and no model. Inside the product audio is 16 kHz, m
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Final, Generic, Literal, TypeVar
 
@@ -166,47 +165,6 @@ class Leg:
         out[0::2] = heard[first : first + count]
         out[1::2] = between
         return out.tobytes()
-
-
-class Resampler:
-    """Linear PCM of any rate, as it comes, to 16 kHz: n samples to n * 16000 / rate of them, rounded up over the whole.
-
-    For what carries rates that `Leg` does not take. 8 kHz comes out as `Leg` would double it. The filter (16 taps, more
-    where the rate falls) makes it late by half its length, at most 1 ms.
-    Source: Oppenheim & Schafer, Discrete-Time Signal Processing, section 4.6 (changing the rate by a ratio).
-    """
-
-    def __init__(self, rate_hz: int) -> None:
-        if not 4_000 <= rate_hz <= 192_000:
-            raise BadEncoding(f"{rate_hz} Hz is not taken: 4000 to 192000")
-        divisor = math.gcd(rate_hz, RATE_HZ)
-        self._up, self._down = RATE_HZ // divisor, rate_hz // divisor
-        falls = rate_hz / RATE_HZ
-        self._taps = taps = max(16, 2 * round(16 * falls))
-        # One row of taps for each place that a sample may take between two of those that came.
-        at = np.arange(taps) - (taps // 2 - 1) - np.arange(self._up)[:, None] / self._up
-        window = np.i0(6.0 * np.sqrt(np.clip(1 - (2 * at / (taps - 1)) ** 2, 0, None))) * (2 * abs(at) <= taps - 1)
-        rows = np.sinc(at * (1.0 if falls <= 1 else 0.9 / falls)) * window
-        self._rows = (rows / rows.sum(axis=1, keepdims=True)).astype(np.float32)
-        self._heard: NDArray[np.float32] = np.zeros(taps - 1, dtype=np.float32)
-        self._next = 0
-        """Where the next sample out begins to look, from the beginning of `_heard`, in `_up`-ths of a sample."""
-
-    def push(self, payload: bytes) -> bytes:
-        """Whole samples, little-endian, to those that they complete at 16 kHz."""
-        samples = np.frombuffer(payload, dtype="<i2")
-        heard = np.concatenate((self._heard, samples.astype(np.float32)))
-        count = max(0, -(-((len(heard) - self._taps + 1) * self._up - self._next) // self._down))
-        places = self._next + self._down * np.arange(count)
-        first, row = places // self._up, places % self._up
-        windows = heard[first[:, None] + np.arange(self._taps)]
-        out = np.einsum("nk,nk->n", windows, self._rows[row])
-        self._next += count * self._down
-        past = min(self._next // self._up, len(heard))
-        self._next -= past * self._up
-        self._heard = heard[past:]
-        pcm: bytes = np.clip(np.rint(out), _LOWEST, _HIGHEST).astype("<i2").tobytes()
-        return pcm
 
 
 class Timeline(Generic[T]):

@@ -1,71 +1,55 @@
-"""Other sample rates to 16 kHz, 20 ms at a time. It knows one channel of samples and nothing of who sent them."""
+"""Other sample rates to 16 kHz. It knows one channel of samples and nothing of who sent them."""
 
 from __future__ import annotations
 
-from typing import Final
+import math
 
 import numpy as np
 from numpy.typing import NDArray
 
-from assist.audio import FRAME_MS, FRAME_SAMPLES, RATE_HZ, Samples
+from assist.audio import RATE_HZ
 from assist.errors import BadEncoding
 
-_CROSSINGS: Final = 16
-"""Zero crossings of the sinc on each side: what folds back from above 8.4 kHz is 60 dB down or more."""
-_PASS: Final = 0.92
-"""Of the lower of both Nyquist frequencies: half of the amplitude is left here."""
-LOWEST_HZ, HIGHEST_HZ = 6_000, 192_000
+_LOWEST, _HIGHEST = -32_768, 32_767
+LOWEST_HZ, HIGHEST_HZ = 4_000, 192_000
 
 
 class Resampler:
-    """One leg at `rate_hz` to 16 kHz, in whole frames of 20 ms: so many samples in are so many out, to the sample.
+    """Linear PCM of any rate, as it comes, to 16 kHz: n samples to n * 16000 / rate of them, rounded up over the whole.
 
-    A windowed sinc, its weights made once: where an output sample falls between the input's is the same in every
-    frame. It comes out 1 ms late (24 kHz: 0.7). Raises BadEncoding for a rate whose 20 ms are no whole samples.
-    Source: Oppenheim & Schafer, Discrete-Time Signal Processing, section 4.6.
+    For what carries rates that `Leg` does not take. 8 kHz comes out as `Leg` would double it. The filter (16 taps, more
+    where the rate falls) makes it late by half its length, at most 1 ms.
+    Source: Oppenheim & Schafer, Discrete-Time Signal Processing, section 4.6 (changing the rate by a ratio).
     """
 
     def __init__(self, rate_hz: int) -> None:
-        if not LOWEST_HZ <= rate_hz <= HIGHEST_HZ or rate_hz * FRAME_MS % 1000:
-            raise BadEncoding(
-                f"{rate_hz} Hz is not taken: 8000, 16000, or {LOWEST_HZ} to {HIGHEST_HZ} with whole samples in 20 ms"
-            )
-        self.rate_hz = rate_hz
-        self.frame = rate_hz * FRAME_MS // 1000
-        cutoff = _PASS * min(1.0, RATE_HZ / rate_hz)
-        self._reach = int(np.ceil(_CROSSINGS / cutoff))
-        places = np.arange(FRAME_SAMPLES) * self.frame / FRAME_SAMPLES
-        before = np.floor(places).astype(np.intp)
-        around = np.arange(2 * self._reach) - self._reach + 1
-        # Distances from each output sample to the input samples around it, in input samples.
-        far = around[None, :] - (places - before)[:, None]
-        window = np.i0(8.0 * np.sqrt(np.maximum(0.0, 1.0 - (far / self._reach) ** 2))) / np.i0(8.0)
-        weights = np.sinc(far * cutoff) * window
-        self._weights: NDArray[np.float32] = (weights / weights.sum(1, keepdims=True)).astype(np.float32)
-        self._places = before[:, None] + around[None, :] + self._reach - 1
-        self._heard: NDArray[np.float32] = np.zeros(2 * self._reach, dtype=np.float32)
-        self._rest: Samples = np.zeros(0, dtype=np.int16)
+        if not LOWEST_HZ <= rate_hz <= HIGHEST_HZ:
+            raise BadEncoding(f"{rate_hz} Hz is not taken: {LOWEST_HZ} to {HIGHEST_HZ}")
+        divisor = math.gcd(rate_hz, RATE_HZ)
+        self._up, self._down = RATE_HZ // divisor, rate_hz // divisor
+        falls = rate_hz / RATE_HZ
+        self._taps = taps = max(16, 2 * round(16 * falls))
+        # One row of taps for each place that a sample may take between two of those that came.
+        at = np.arange(taps) - (taps // 2 - 1) - np.arange(self._up)[:, None] / self._up
+        window = np.i0(6.0 * np.sqrt(np.clip(1 - (2 * at / (taps - 1)) ** 2, 0, None))) * (2 * abs(at) <= taps - 1)
+        rows = np.sinc(at * (1.0 if falls <= 1 else 0.9 / falls)) * window
+        self._rows = (rows / rows.sum(axis=1, keepdims=True)).astype(np.float32)
+        self._heard: NDArray[np.float32] = np.zeros(taps - 1, dtype=np.float32)
+        self._next = 0
+        """Where the next sample out begins to look, from the beginning of `_heard`, in `_up`-ths of a sample."""
 
-    def push(self, samples: Samples) -> Samples:
-        """int16 at the leg's rate, shape (n,), to int16 at 16 kHz; what does not fill 20 ms is kept back."""
-        data = np.concatenate([self._rest, samples])
-        whole = len(data) // self.frame * self.frame
-        self._rest = data[whole:]
-        return np.concatenate([self._frame(each) for each in data[:whole].reshape(-1, self.frame)] or [_NONE])
-
-    def flush(self) -> Samples:
-        """What was kept back, when nothing more will come."""
-        rest, self._rest = self._rest, _NONE
-        filled = np.zeros(self.frame, dtype=np.int16)
-        filled[: len(rest)] = rest
-        return self._frame(filled)[: len(rest) * FRAME_SAMPLES // self.frame]
-
-    def _frame(self, samples: Samples) -> Samples:
-        heard = np.concatenate([self._heard, samples.astype(np.float32)])
-        self._heard = heard[self.frame :]
-        out = np.einsum("ij,ij->i", heard.take(self._places), self._weights)
-        clipped: Samples = np.clip(np.rint(out), -32_768, 32_767).astype(np.int16)
-        return clipped
-
-
-_NONE: Final[Samples] = np.zeros(0, dtype=np.int16)
+    def push(self, payload: bytes) -> bytes:
+        """Whole samples, little-endian, to those that they complete at 16 kHz."""
+        samples = np.frombuffer(payload, dtype="<i2")
+        heard = np.concatenate((self._heard, samples.astype(np.float32)))
+        count = max(0, -(-((len(heard) - self._taps + 1) * self._up - self._next) // self._down))
+        places = self._next + self._down * np.arange(count)
+        first, row = places // self._up, places % self._up
+        windows = heard[first[:, None] + np.arange(self._taps)]
+        out = np.einsum("nk,nk->n", windows, self._rows[row])
+        self._next += count * self._down
+        past = min(self._next // self._up, len(heard))
+        self._next -= past * self._up
+        self._heard = heard[past:]
+        pcm: bytes = np.clip(np.rint(out), _LOWEST, _HIGHEST).astype("<i2").tobytes()
+        return pcm

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assist.audio import FRAME_MS, Encoding, Leg, Resampler, Timeline, Utterance, decode, encode_mulaw
+from assist.audio import FRAME_MS, Encoding, Leg, Timeline, Utterance, decode, encode_mulaw
 from assist.errors import BadEncoding
 
 
@@ -124,60 +124,6 @@ def test_doubling_loud_noise_clips_instead_of_wrapping() -> None:
 def test_other_formats_are_refused_by_name(encoding: Encoding, rate_hz: int) -> None:
     with pytest.raises(BadEncoding, match=str(rate_hz)):
         Leg(encoding, rate_hz)
-
-
-RATES_HZ = [8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 96_000, 192_000]
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    rate_hz=st.sampled_from(RATES_HZ),
-    values=st.lists(st.integers(-32_768, 32_767), max_size=600),
-    cuts=st.lists(st.integers(0, 600), max_size=12),
-)
-def test_any_chunking_resamples_alike_and_to_the_right_number(rate_hz: int, values: list[int], cuts: list[int]) -> None:
-    samples = np.array(values, dtype="<i2")
-    whole = Resampler(rate_hz).push(samples.tobytes())
-    assert len(whole) // 2 == -(-len(values) * 16_000 // rate_hz)
-    chunked = Resampler(rate_hz)
-    parts = np.split(samples, sorted(min(cut, len(values)) for cut in cuts))
-    assert b"".join(chunked.push(part.tobytes()) for part in parts) == whole
-
-
-@pytest.mark.parametrize("rate_hz", RATES_HZ)
-def test_resampling_keeps_what_is_heard_and_folds_nothing_back(rate_hz: int) -> None:
-    at = np.arange(rate_hz) / rate_hz
-
-    def heard(frequency_hz: float) -> tuple[float, float]:
-        """Amplitude of a tone of 10,000 where it should be, and of all else."""
-        tone = (10_000 * np.sin(2 * np.pi * frequency_hz * at)).astype("<i2")
-        out = np.frombuffer(Resampler(rate_hz).push(tone.tobytes()), "<i2")[400:12_400]
-        spectrum = np.abs(np.fft.rfft(out * np.hanning(len(out)))) / len(out) * 4
-        place = round(frequency_hz * len(out) / 16_000)
-        near = slice(max(0, place - 3), place + 4)
-        level = float(spectrum[near].max(initial=0.0))
-        spectrum[near] = 0
-        return level, float(spectrum.max())
-
-    for frequency_hz in (300, 1_000, 3_000):
-        level, rest = heard(frequency_hz)
-        assert level == pytest.approx(10_000, rel=0.03)
-        assert rest < 50, "what is not there is 46 dB below"
-    if rate_hz > 20_000:
-        assert max(heard(10_000)) < 30, "a tone above 8 kHz must not come back below it"
-
-
-def test_8_khz_comes_out_as_a_leg_doubles_it() -> None:
-    samples = np.random.default_rng(5).integers(-20_000, 20_000, 4_000, dtype=np.int16)
-    ours = np.frombuffer(Resampler(8_000).push(samples.tobytes()), "<i2")
-    legs = np.frombuffer(b"".join(pcm for pcm, _ in Leg("l16", 8_000).push(samples.tobytes())), "<i2")
-    assert np.abs(ours.astype(int) - legs).max() <= 1
-
-
-@pytest.mark.parametrize("rate_hz", [0, -8_000, 3_999, 192_001])
-def test_rates_of_nothing_that_is_heard_are_refused(rate_hz: int) -> None:
-    with pytest.raises(BadEncoding, match="Hz"):
-        Resampler(rate_hz)
 
 
 def test_floats_lie_between_minus_one_and_one() -> None:

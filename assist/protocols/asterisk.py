@@ -20,11 +20,12 @@ import re
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from assist.audio import RATE_HZ, Encoding, Party, Resampler
+from assist.audio import RATE_HZ, Encoding, Party
 from assist.errors import AssistError, BadEncoding, BadMessage
 from assist.events import Ledger
 from assist.protocols import Handshake, Key, Odd, Opened, Said, Simple, Sound, read_object
 from assist.protocols.plain import call_id
+from assist.resample import Resampler
 
 FORMATS: dict[str, tuple[Encoding, int]] = {
     "ulaw": ("mulaw", 8_000), "alaw": ("alaw", 8_000), "slin": ("l16", 8_000), "slin12": ("l16", 12_000),

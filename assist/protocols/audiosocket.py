@@ -16,10 +16,11 @@ import uuid
 from collections.abc import Callable
 from typing import Final
 
-from assist.audio import RATE_HZ, Party, Resampler
+from assist.audio import RATE_HZ, Party
 from assist.errors import AssistError, BadMessage, WireError
 from assist.events import Ledger
 from assist.protocols import Bye, Due, Key, Odd, Opened, Said, Simple, Sound
+from assist.resample import Resampler
 
 HANGUP, UUID, DTMF, ERROR = 0x00, 0x01, 0x03, 0xFF
 RATES_HZ: Final = {

@@ -149,9 +149,6 @@ class Stream:
     def flush(self) -> list[Said]:
         """What was held back, when nothing more will come."""
         found: list[Said] = [Odd("odd_bytes")] if self._rest else []
-        for party, leg in self._legs.items():
-            if (last := leg.flush()).size:
-                found.append(Sound(party, last.astype("<i2").tobytes()))
         self._rest = b""
         return found
 
@@ -190,7 +187,7 @@ class Stream:
         for n, party in enumerate(self.parties):
             mine = data if count == 1 else one_channel(data, n, count, width)
             if self._legs:
-                mine = self._legs[party].push(decode(mine, self.form.encoding)).astype("<i2").tobytes()
+                mine = self._legs[party].push(decode(mine, self.form.encoding).astype("<i2").tobytes())
             if mine:
                 found.append(Sound(party, mine))
         return found

@@ -134,7 +134,7 @@ def test_other_rates_are_made_16_khz() -> None:
 @pytest.mark.parametrize(
     ("messages", "refusal"),
     [
-        (['{"config": {"sample_rate": 11025}}'], BadEncoding),
+        (['{"config": {"sample_rate": 3000}}'], BadEncoding),
         (['{"config": {"sample_rate": "fast"}}'], BadMessage),
         (['{"config": 8000}'], BadMessage),
         ([FRAME, '{"config": {"sample_rate": 16000}}'], BadEncoding),
