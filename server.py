@@ -257,6 +257,11 @@ def taste(settings: Settings, encode: Encoder | None, notices: list[str]) -> Tas
         return None
 
 
+def openings(knowledge: Knowledge) -> tuple[str, ...]:
+    """What this house's agents say first: whatever ticks the first step of a playbook."""
+    return tuple({phrase for playbook in knowledge.playbooks.values() for phrase in playbook.step[0].done.agent})
+
+
 def _claim(data_dir: Path) -> None:
     """This folder is ours until the process ends, however it ends. Two servers on one would undo each other's calls."""
     try:
@@ -300,6 +305,7 @@ def prepare(settings: Settings) -> tuple[House, Parts]:
         watch=partial(Watch, knowledge),
         metrics=metrics,
         thinkers=house.thinkers,
+        openings=openings(knowledge),
         burst_s=settings.ingest.burst_s,
         speed=settings.ingest.speed,
     )

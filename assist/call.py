@@ -18,12 +18,14 @@ from msgspec.structs import replace as replace_fields
 
 from assist.analyse import Analyser
 from assist.audio import FRAME_MS, Leg, Party, Timeline, Utterance
-from assist.conversation import Heard, Transcript
+from assist.channel import Channels, Told
+from assist.conversation import Heard, Transcript, exchanged
 from assist.errors import AssistError, RecogniserFailed, StoreFailed, TooFast, TooLong
 from assist.events import (
     AnyEvent,
     CallEnded,
     CallStarted,
+    ChannelFaulted,
     Degraded,
     Dtmf,
     Faltered,
@@ -33,6 +35,7 @@ from assist.events import (
     Noticed,
     Paused,
     Resumed,
+    RolesSwapped,
     Skipped,
     SpeechStarted,
     Suggested,
@@ -65,7 +68,10 @@ START_MS = 2_000
 
 @dataclass(frozen=True)
 class Parts:
-    """What every call shares. `segmenter`, `guide` and `watch` make a new one per party or call."""
+    """What every call shares. `segmenter`, `guide` and `watch` make a new one per party or call.
+
+    `openings`: what agents of this house say first.
+    """
 
     hub: Hub
     gate: Gate
@@ -75,6 +81,7 @@ class Parts:
     watch: Callable[[], Watch]
     metrics: Metrics
     thinkers: Thinkers
+    openings: tuple[str, ...] = ()
     burst_s: float = 10.0
     speed: float = 1.25
     clock: Callable[[], float] = time.monotonic
@@ -100,6 +107,10 @@ class Call:
             self._publish,
             lambda: self.now_ms,
         )
+        outbound = opened.metadata.get("direction", "").lower().startswith("out")
+        self._channels = Channels(opened.parties, parts.openings, outbound)
+        self._swapped = False
+        """The platform's roles were the wrong way round. Until a transcript is published, `party` is a channel."""
         self._paused = False
         self._level = 0
         self._heard = False
@@ -194,7 +205,7 @@ class Call:
 
     def key(self, party: Party) -> None:
         """A key was pressed."""
-        self._publish(Dtmf(party))
+        self._publish(Dtmf(self._role(party)))
 
     def early_s(self, party: Party, payload: bytes) -> float:
         """Seconds until so much more of this party would be let in; 0: now."""
@@ -219,6 +230,7 @@ class Call:
             self._take(party, side, side.timeline.flush(self.now_ms))
             self._heed(party, side, side.segmenter.finish())
         self._paused = True
+        self._channels.pause(True)
         self._publish(Paused(reason))
 
     def resume(self, reason: str) -> None:
@@ -226,6 +238,7 @@ class Call:
         if not self._paused:
             return self.note("resume_without_pause")
         self._paused = False
+        self._channels.pause(False)
         for side in self._sides.values():
             side.timeline.skip_to(self.now_ms)
             side.due_ms = self.now_ms
@@ -245,6 +258,7 @@ class Call:
         self.sound.add(party, first_ms * rate_hz // 1000, raw, end_ms)
         side.lag_ms = max(0, self.now_ms - end_ms)
         for at_ms, (pcm, _) in placed:
+            self._channels.push(party, at_ms, pcm)
             signals = side.segmenter.push(at_ms, pcm)
             if signals:
                 self._heed(party, side, signals)
@@ -254,7 +268,7 @@ class Call:
             match signal:
                 case Began():
                     side.partial_at_ms = signal.start_ms + FIRST_PARTIAL_MS
-                    self._publish(SpeechStarted(party, signal.start_ms))
+                    self._publish(SpeechStarted(self._role(party), signal.start_ms))
                 case PausedSpeech():
                     self._speculate(side, signal.utterance)
                 case WentOn():
@@ -277,7 +291,7 @@ class Call:
 
     def _look_ahead(self, side: Side, utterance: Utterance, job: Job) -> None:
         """An eager final is there: show it, let its words say how soon it may be confirmed, think about it."""
-        transcript = job.done.result()
+        transcript = self._named(job.done.result())
         self._publish(Transcribed(transcript), self._latency(side, utterance, job))
         sounds = outlook(transcript, side.heard_so_far, rough=self.parts.gate.recogniser.rough)
         expect = partial(side.segmenter.expect, utterance.id, sounds)
@@ -293,12 +307,33 @@ class Call:
         final = replace_fields(
             transcript,
             utterance=utterance.id,
-            party=utterance.party,
+            party=self._role(utterance.party),
             start_ms=utterance.start_ms,
             end_ms=utterance.speech_end_ms,
             stage="final",
         )
-        return Heard(utterance, final, utterance.party not in self.opened.mixed)
+        alone = utterance.party not in self.opened.mixed and not self._channels.doubted(utterance.party, final.text)
+        return Heard(replace(utterance, party=final.party), final, alone)
+
+    def _role(self, channel: Party) -> Party:
+        return exchanged(channel) if self._swapped else channel
+
+    def _named(self, transcript: Transcript) -> Transcript:
+        return replace_fields(transcript, party=self._role(transcript.party)) if self._swapped else transcript
+
+    def _found(self, told: list[Told]) -> None:
+        """What the channels turned out to be: alarms are told, roles put right where that is certain."""
+        for each in told:
+            if isinstance(each, ChannelFaulted):
+                log.warning("call %s: %s on %s %s", self.opened.call, each.kind, each.parties, each.detail)
+                self.parts.metrics.faults.labels(each.kind).inc()
+            elif isinstance(each, RolesSwapped):
+                for side in self._sides.values():  # what is thought of them has the wrong roles in it
+                    self._withdraw(side)
+                self._swapped = True
+                for utterance in self._mind.exchange():
+                    self._publish(Withdrawn(utterance))
+            self._publish(each)
 
     def _submit(self, utterance: Utterance) -> Job:
         return self.parts.gate.submit(replace(utterance, call=self.opened.call))
@@ -347,7 +382,7 @@ class Call:
                 return
             if side.segmenter.state == "speech" and (transcript := job.done.result()).text:
                 side.heard_so_far = transcript.text
-                self._publish(Transcribed(transcript), self._latency(side, utterance, job))
+                self._publish(Transcribed(self._named(transcript)), self._latency(side, utterance, job))
 
         job.done.add_done_callback(show)
 
@@ -392,6 +427,7 @@ class Call:
             if self._ending.is_set():
                 return
             self._tell_load()
+            self._found(self._channels.look(self.now_ms))
             for party, side in self._sides.items():
                 self._take(party, side, side.timeline.tick(self.now_ms))
                 # After a stall of our own the frames are in the socket, not missing: wait for the next tick.
@@ -419,6 +455,7 @@ class Call:
                 continue
             side = self._sides[utterance.party]
             latency = self._latency(side, utterance, job)
+            self._found(self._channels.said(transcript))
             heard = self._heard_as_final(utterance, transcript)
             self._publish(Transcribed(heard.transcript), latency)
             if transcript.text:

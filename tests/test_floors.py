@@ -23,7 +23,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("audio",),
     ("conversation", "journal", "resample"),
     ("events", "index", "material", "overlap", "rank", "segment", "transcribe", "wav", "replay"),
-    ("analyse", "config", "hub", "knowledge", "outlook", "protocols", "tapes"),
+    ("analyse", "channel", "config", "hub", "knowledge", "outlook", "protocols", "tapes"),
     ("access", "keep", "playbook", "proof", "search", "protocols.plain", "stores.summary", "exports.told"),
     ("protocols.stream",),
     ("protocols.vosk", "protocols.deepgram", "protocols.openai"),

@@ -51,11 +51,13 @@ def output(summary: CallSummary, entries: Iterable[Entry]) -> dict[str, Any]:
 
 def segments(entries: Sequence[Entry], after: int, ended: bool) -> dict[str, Any]:
     """What was said and flagged after entry `after`. `NextToken`, while there may be more, is the next `after`."""
-    moods = _moods(read(entries))
+    told = read(entries)
+    moods, finals = _moods(told), {said.utterance: said for said in told.finals}
     found: list[dict[str, Any]] = []
     for entry in entries[max(0, after) :]:
         match entry.event:
             case Transcribed(transcript=said) if said.stage == "final" and said.text:
+                said = finals[said.utterance]  # its role may have been put right since
                 found.append({"Transcript": {**_turn(said, moods), "ParticipantRole": said.party.upper()}})
             case Flagged(flag=flag):
                 found.append({"Categories": _categories([flag])})
