@@ -62,6 +62,7 @@ from assist.protocols.signalwire import SignalWire
 from assist.protocols.sinch import Sinch
 from assist.protocols.talkdesk import Talkdesk
 from assist.protocols.telnyx import Telnyx
+from assist.protocols.text import Text
 from assist.protocols.twilio import Twilio
 from assist.protocols.vonage import Vonage
 from assist.protocols.vosk import Vosk
@@ -97,6 +98,7 @@ def dialects(settings: Settings) -> Dialects:
     keys = Keys(ingest.speech_keys, open_to_all=here)
     return {
         "plain": Plain,
+        "text": Text,
         "audiohook": partial(AudioHook, access.check, languages),
         **_proved(ingest, here),
         "vosk": Vosk,

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
+import numpy as np
 from msgspec.structs import replace as replace_fields
 
 from assist.analyse import Analyser
@@ -49,6 +50,7 @@ from assist.keep import Sound
 from assist.metrics import Metrics
 from assist.mind import Mind, Thinkers
 from assist.outlook import outlook
+from assist.phrase import pieces
 from assist.protocols import Opened
 from assist.segment import Began, Blip, Ended, Segmenter, Signal, WentOn
 from assist.segment import Paused as PausedSpeech
@@ -64,6 +66,13 @@ STARVING_MS = 120
 """A frame this late may be one that is not sent: silence. Less is jitter, and would cut a pause at random."""
 START_MS = 2_000
 """Audio that begins this soon after the hello begins at 0: opening a call takes a moment, and is not silence."""
+
+
+TURN_LETTERS = 600
+"""A message in writing that is longer becomes several turns: the encoder reads about a hundred words."""
+BURST_LETTERS, LETTERS_PER_S, MOST_LETTERS = 120_000, 1_000, 2_000_000
+"""Of a contact in writing: its beginning may be a whole history at once, then nobody types faster."""
+_NO_SOUND = np.zeros(0, dtype=np.int16)
 
 
 @dataclass(frozen=True)
@@ -106,7 +115,11 @@ class Call:
             parts.thinkers,
             self._publish,
             lambda: self.now_ms,
+            opened.written,
         )
+        self._letters = 0
+        self._written: dict[Party, int] = {}
+        self._last_ms = 0
         outbound = opened.metadata.get("direction", "").lower().startswith("out")
         self._channels = Channels(opened.parties, parts.openings, outbound)
         self._swapped = False
@@ -121,7 +134,7 @@ class Call:
         self._waiting: dict[str, Party] = {}
         """Utterances that have ended and whose final is not out."""
         self._sides: dict[Party, Side] = {}
-        for party in opened.parties:
+        for party in () if opened.written else opened.parties:
             leg = Leg(opened.encoding, opened.rate_hz)
             bytes_per_ms = opened.rate_hz * leg.width / 1000
             self._sides[party] = Side(leg, Timeline(), parts.segmenter(party), bytes_per_ms)
@@ -139,15 +152,17 @@ class Call:
     def begin(self, started_at: str) -> None:
         """Publish the first entry."""
         opened, recogniser = self.opened, self.parts.gate.recogniser
+        sound: tuple[str, int, str, bool] = (opened.encoding, opened.rate_hz, recogniser.name, recogniser.rough)
+        encoding, rate_hz, name, rough = ("text", 0, "", False) if opened.written else sound
         self._publish(
             CallStarted(
                 started_at=started_at,
                 platform=opened.platform,
                 parties=opened.parties,
-                encoding=opened.encoding,
-                rate_hz=opened.rate_hz,
-                recogniser=recogniser.name,
-                rough=recogniser.rough,
+                encoding=encoding,
+                rate_hz=rate_hz,
+                recogniser=name,
+                rough=rough,
                 metadata=opened.metadata,
                 client_started_at=opened.started_at,
             )
@@ -177,6 +192,28 @@ class Call:
         side.due_ms = now_ms + int(min(length_ms, side.length_ms))
         side.length_ms = length_ms
         self._take(party, side, side.timeline.push(side.leg.push(payload), now_ms))
+
+    def wrote(self, party: Party, text: str, at_ms: int | None = None) -> None:
+        """A message in writing, at `at_ms` or now. Raises TooFast, TooLong; nothing of it was taken then.
+
+        What is long becomes several turns, so that all of it is read and what is found can be pointed to.
+        """
+        if self._ending.is_set():
+            raise AssistError(f"the call has ended already: {self._reason}")
+        if at_ms is None and self._letters + len(text) > BURST_LETTERS + LETTERS_PER_S * self.now_ms / 1000:
+            raise TooFast(
+                f"{self._letters + len(text)} characters in {self.now_ms / 1000:.0f} s: nobody writes so much"
+            )
+        if self._letters + len(text) > MOST_LETTERS:
+            raise TooLong(f"a contact of more than {MOST_LETTERS} characters")
+        self._letters += len(text)
+        self._last_ms = start_ms = max(self._last_ms, self.now_ms if at_ms is None else at_ms)
+        for piece in pieces(text, TURN_LETTERS):
+            number = self._written[party] = self._written.get(party, 0) + 1
+            utterance = Utterance(f"{party}-{number}", party, start_ms, start_ms, start_ms, _NO_SOUND)
+            final = Transcript(utterance.id, party, start_ms, start_ms, piece)
+            self._publish(Transcribed(final))
+            self._mind.hear(Heard(utterance, final, alone=False), {"final": 0.0})
 
     def _admit(self, party: Party, side: Side, length_ms: float, now_ms: int) -> None:
         taken_ms = side.taken_ms + length_ms
@@ -427,7 +464,8 @@ class Call:
             if self._ending.is_set():
                 return
             self._tell_load()
-            self._found(self._channels.look(self.now_ms))
+            if not self.opened.written:
+                self._found(self._channels.look(self.now_ms))
             for party, side in self._sides.items():
                 self._take(party, side, side.timeline.tick(self.now_ms))
                 # After a stall of our own the frames are in the socket, not missing: wait for the next tick.
@@ -503,7 +541,7 @@ class Call:
             if item := self._backlog.get_nowait():
                 item[1].cancel()
         duration_ms = max((side.timeline.position_ms or 0 for side in self._sides.values()), default=0)
-        duration_ms = duration_ms or self.now_ms
+        duration_ms = max(duration_ms, self._last_ms) or self.now_ms
         try:
             for flag in self._mind.last_flags(duration_ms):
                 self._publish(Flagged(flag))

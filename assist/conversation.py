@@ -137,6 +137,8 @@ class Conversation:
 
     call: str
     turns: tuple[Turn, ...] = ()
+    written: bool = False
+    """In writing, where a pause of hours is no silence."""
 
     def with_turn(self, turn: Turn) -> Conversation:
         return replace(self, turns=(*self.turns, turn))

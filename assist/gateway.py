@@ -19,6 +19,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
+from assist import contact
 from assist.errors import AssistError, BadMessage, Forbidden, Oversize, StoreFailed, UnknownCall
 from assist.events import Entry, Marked, Reviewed
 from assist.exports import routes
@@ -72,7 +73,7 @@ def build(
     return app
 
 
-_SHOWN: Final = (CallSummary, Entry, Article)
+_SHOWN: Final = (CallSummary, Entry, Article, contact.Contact)
 
 
 def _answers(name: str, listed_as: str = "") -> dict[int | str, dict[str, Any]]:
@@ -81,6 +82,11 @@ def _answers(name: str, listed_as: str = "") -> dict[int | str, dict[str, Any]]:
     if listed_as:
         shape = {"type": "object", "properties": {listed_as: {"type": "array", "items": shape}}}
     return {200: {"description": name, "content": {"application/json": {"schema": shape}}}}
+
+
+def _takes(name: str) -> dict[str, Any]:
+    shape = {"$ref": f"#/components/schemas/{name}"}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": shape}}}}
 
 
 def _describe(app: FastAPI) -> None:
@@ -271,6 +277,11 @@ def _calls(app: FastAPI, house: House) -> None:
         if not (1 <= limit <= 1_000 and offset >= 0):
             raise BadMessage("limit: 1 to 1000; offset: not negative")
         return _json({"calls": store.calls(limit, offset)})
+
+    @app.post("/contacts", status_code=201, tags=["calls"], openapi_extra=_takes("Contact"))
+    async def finished(request: Request) -> Response:
+        """A finished contact in writing, through the same mind as a call: its id, turns with findings, cards, flags."""
+        return _json(await contact.take(house, contact.read(await request.body())), 201)
 
     @app.get("/calls/{call}", tags=["calls"], responses=_answers("CallSummary"))
     def one(call: str) -> Response:

@@ -36,6 +36,7 @@ from assist.protocols import (
     Resume,
     Said,
     Sound,
+    Wrote,
 )
 
 log = logging.getLogger("assist.ingest")
@@ -153,7 +154,7 @@ class Ingest:
     async def _listen(self) -> None:
         limits = self.house.settings.ingest
         await self._say(self.protocol.replies)
-        self.house.admit()
+        self.house.admit(written=self.protocol.written)
         loop = asyncio.get_running_loop()
         waiting_for = f"no hello within {limits.hello_timeout_s:g} s"
         renewed, renew_at = False, 0.0
@@ -378,6 +379,8 @@ def _tell(call: Call, said: Said) -> None:
     match said:
         case Sound():
             call.hear(said.party, said.payload)
+        case Wrote():
+            call.wrote(said.party, said.text)
         case Lost():
             call.lost(said.party, said.length_ms)
         case Dropped():

@@ -91,7 +91,7 @@ def _exchanged(conversation: Conversation) -> Conversation:
         )
         for turn in conversation.turns
     )
-    return Conversation(conversation.call, tuple(turns))
+    return Conversation(conversation.call, tuple(turns), conversation.written)
 
 
 class Advice(NamedTuple):
@@ -148,8 +148,9 @@ class Mind:
         thinkers: Thinkers,
         publish: Publish,
         now_ms: Callable[[], int],
+        written: bool = False,
     ) -> None:
-        self.conversation = Conversation(call)
+        self.conversation = Conversation(call, written=written)
         self._analysers = analysers
         self._guide = guide
         self._watch = watch

@@ -30,6 +30,7 @@ class Told:
     """What a log comes to once it is read to the end."""
 
     parties: tuple[Party, ...] = ()
+    written: bool = False
     at_ms: int = 0
     finals: list[Transcript] = field(default_factory=list)
     findings: dict[str, list[tuple[Party, str, Finding]]] = field(default_factory=dict)
@@ -46,8 +47,8 @@ def read(entries: Iterable[Entry]) -> Told:
     for entry in entries:
         told.at_ms = max(told.at_ms, entry.at_ms)
         match entry.event:
-            case CallStarted(parties=parties):
-                told.parties = in_channels(parties)
+            case CallStarted(parties=parties, encoding=encoding):
+                told.parties, told.written = in_channels(parties), encoding == "text"
             case Transcribed(transcript=said) if said.stage == "final":
                 told.finals.append(said)
             case Noticed() as noticed:

@@ -32,6 +32,7 @@ from assist.protocols.signalwire import SignalWire
 from assist.protocols.sinch import Sinch
 from assist.protocols.talkdesk import Talkdesk
 from assist.protocols.telnyx import Telnyx
+from assist.protocols.text import Text
 from assist.protocols.twilio import Twilio
 from assist.protocols.vonage import Vonage
 from assist.protocols.vosk import Vosk
@@ -91,6 +92,7 @@ def openai(query: str = "intent=transcription") -> OpenAI:
 
 DIALECTS: dict[str, Callable[[], Protocol]] = {
     "plain": Plain,
+    "text": Text,
     "audiohook": audiohook,
     "twilio": Twilio,
     "telnyx": Telnyx,
@@ -113,8 +115,10 @@ DIALECTS: dict[str, Callable[[], Protocol]] = {
 
 
 def shown(said: Said) -> dict[str, Any]:
-    """Something said as JSON can hold it, bytes as hex."""
-    fields = {k: v.hex() if isinstance(v, bytes) else v for k, v in asdict(said).items()}
+    """Something said as JSON can hold it, bytes as hex; that a call is not in writing goes without saying."""
+    fields = {
+        k: v.hex() if isinstance(v, bytes) else v for k, v in asdict(said).items() if (k, v) != ("written", False)
+    }
     return json.loads(json.dumps({"said": type(said).__name__, **fields}))  # type: ignore[no-any-return]
 
 
