@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from assist.conversation import Evidence, Finding, Transcript
-from assist.events import CallStarted, Entry, Noticed, RolesSwapped, Transcribed
+from assist.events import AnyEvent, CallStarted, Entry, Noticed, RolesSwapped, Transcribed
 from assist.exports import agent_assist, contact_lens, salesforce
 from assist.exports.told import read
 
-EVENTS = (
+EVENTS: tuple[AnyEvent, ...] = (
     CallStarted("2026-11-26T10:00:00.000+00:00", "plain", ("agent", "customer"), "mulaw", 8_000, "scripted"),
     Transcribed(Transcript("customer-1", "customer", 0, 900, "Thank you for calling.")),
     Noticed("customer-1", "customer", (Finding("stress", "calm", 0.2, Evidence()),)),
