@@ -15,11 +15,13 @@ from functools import partial
 
 import msgspec
 from fastapi import Response, WebSocket, WebSocketDisconnect
+from msgspec.structs import replace
 from starlette.types import Message
 
 from assist.call import Call
+from assist.conversation import exchanged
 from assist.errors import AssistError, Busy, Idle, Oversize, TooFast, Unauthorized, WireError
-from assist.events import Entry, Transcribed
+from assist.events import Entry, Noticed, RolesSwapped, SpeechStarted, Transcribed
 from assist.house import House
 from assist.protocols import (
     Bye,
@@ -72,6 +74,8 @@ class Ingest:
         self._voice = asyncio.Lock()
         self._parted = asyncio.Event()
         """The peer has said goodbye, or is gone."""
+        self._swapped = False
+        """Roles were put right; the platform's channels are what they were."""
         self._bye = False
         self._over = False
         self._messages = 0
@@ -227,7 +231,8 @@ class Ingest:
 
     def _tell_entry(self, entry: Entry) -> list[str]:
         self._told = entry.seq
-        return self.protocol.tell(entry)
+        self._swapped = self._swapped or isinstance(entry.event, RolesSwapped)
+        return self.protocol.tell(by_channel(entry) if self._swapped else entry)
 
     def _cut(self) -> list[str]:
         if not self.call:
@@ -348,6 +353,17 @@ class Ingest:
                     await self.socket.send_text(text)
             except (RuntimeError, WebSocketDisconnect, TimeoutError):
                 self._over = True
+
+
+def by_channel(entry: Entry) -> Entry:
+    """What was said after roles were put right, as the platform names its channels: whose words are on which."""
+    event = entry.event
+    match event:
+        case Transcribed(transcript=said):
+            event = Transcribed(replace(said, party=exchanged(said.party)))
+        case SpeechStarted() | Noticed():
+            event = replace(event, party=exchanged(event.party))
+    return replace(entry, event=event)
 
 
 def handshake(socket: WebSocket) -> Handshake:

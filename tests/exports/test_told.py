@@ -6,6 +6,7 @@ from assist.conversation import Evidence, Finding, Transcript
 from assist.events import AnyEvent, CallStarted, Entry, Noticed, RolesSwapped, Transcribed
 from assist.exports import agent_assist, contact_lens, salesforce
 from assist.exports.told import read
+from assist.ingest import by_channel
 
 EVENTS: tuple[AnyEvent, ...] = (
     CallStarted("2026-11-26T10:00:00.000+00:00", "plain", ("agent", "customer"), "mulaw", 8_000, "scripted"),
@@ -23,6 +24,12 @@ def test_who_spoke_is_put_right_and_what_was_judged_by_sound_is_void() -> None:
     assert [said.party for said in told.finals] == ROLES
     assert told.parties == ("customer", "agent"), "in the order of the channels"
     assert not told.findings
+
+
+def test_platforms_hear_of_their_own_channels() -> None:
+    event = by_channel(ENTRIES[-1]).event
+    assert isinstance(event, Transcribed) and event.transcript.party == "agent"
+    assert by_channel(ENTRIES[0]) == ENTRIES[0]
 
 
 def test_every_shape_says_it() -> None:
