@@ -64,6 +64,7 @@ from assist.protocols.signalwire import SignalWire
 from assist.protocols.sinch import Sinch
 from assist.protocols.talkdesk import Talkdesk
 from assist.protocols.telnyx import Telnyx
+from assist.protocols.text import Text
 from assist.protocols.twilio import Twilio
 from assist.protocols.vonage import Vonage
 from assist.protocols.vosk import Vosk
@@ -100,6 +101,7 @@ def dialects(settings: Settings) -> Dialects:
     keys = Keys(ingest.speech_keys, open_to_all=here)
     return {
         "plain": Plain,
+        "text": Text,
         "asterisk": Asterisk,
         "audiohook": partial(AudioHook, access.check, languages),
         **_proved(ingest, here),
@@ -261,6 +263,11 @@ def taste(settings: Settings, encode: Encoder | None, notices: list[str]) -> Tas
         return None
 
 
+def openings(knowledge: Knowledge) -> tuple[str, ...]:
+    """What this house's agents say first: whatever ticks the first step of a playbook."""
+    return tuple({phrase for playbook in knowledge.playbooks.values() for phrase in playbook.step[0].done.agent})
+
+
 def _claim(data_dir: Path) -> None:
     """This folder is ours until the process ends, however it ends. Two servers on one would undo each other's calls."""
     try:
@@ -304,6 +311,7 @@ def prepare(settings: Settings) -> tuple[House, Parts]:
         watch=partial(Watch, knowledge),
         metrics=metrics,
         thinkers=house.thinkers,
+        openings=openings(knowledge),
         burst_s=settings.ingest.burst_s,
         speed=settings.ingest.speed,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
@@ -21,6 +21,9 @@ class Analyser(Protocol):
 
     def __call__(self, heard: Heard, so_far: Conversation) -> Sequence[Finding]: ...
 
+
+BY_SOUND: Final = frozenset({"stress"})
+"""Analysers that judge a voice. What they found is void where the voice turns out to be somebody else's."""
 
 _decoder = msgspec.json.Decoder(tuple[Finding, ...])
 

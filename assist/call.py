@@ -14,16 +14,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
+import numpy as np
 from msgspec.structs import replace as replace_fields
 
 from assist.analyse import Analyser
 from assist.audio import FRAME_MS, Leg, Party, Timeline, Utterance
-from assist.conversation import Heard, Transcript
+from assist.channel import Channels, Told
+from assist.conversation import Heard, Transcript, exchanged
 from assist.errors import AssistError, RecogniserFailed, StoreFailed, TooFast, TooLong
 from assist.events import (
     AnyEvent,
     CallEnded,
     CallStarted,
+    ChannelFaulted,
     Degraded,
     Dtmf,
     Faltered,
@@ -36,6 +39,7 @@ from assist.events import (
     Noticed,
     Paused,
     Resumed,
+    RolesSwapped,
     Skipped,
     SpeechStarted,
     Suggested,
@@ -49,6 +53,7 @@ from assist.keep import Sound
 from assist.metrics import Metrics
 from assist.mind import Mind, Thinkers
 from assist.outlook import outlook
+from assist.phrase import pieces
 from assist.protocols import Opened
 from assist.segment import Began, Blip, Ended, Segmenter, Signal, WentOn
 from assist.segment import Paused as PausedSpeech
@@ -67,9 +72,19 @@ START_MS = 2_000
 """Audio that begins this soon after the hello begins at 0: opening a call takes a moment, and is not silence."""
 
 
+TURN_LETTERS = 600
+"""A message in writing that is longer becomes several turns: the encoder reads about a hundred words."""
+BURST_LETTERS, LETTERS_PER_S, MOST_LETTERS = 120_000, 1_000, 2_000_000
+"""Of a contact in writing: its beginning may be a whole history at once, then nobody types faster."""
+_NO_SOUND = np.zeros(0, dtype=np.int16)
+
+
 @dataclass(frozen=True)
 class Parts:
-    """What every call shares. `segmenter`, `guide` and `watch` make a new one per party or call."""
+    """What every call shares. `segmenter`, `guide` and `watch` make a new one per party or call.
+
+    `openings`: what agents of this house say first.
+    """
 
     hub: Hub
     gate: Gate
@@ -79,6 +94,7 @@ class Parts:
     watch: Callable[[], Watch]
     metrics: Metrics
     thinkers: Thinkers
+    openings: tuple[str, ...] = ()
     burst_s: float = 10.0
     speed: float = 1.25
     clock: Callable[[], float] = time.monotonic
@@ -103,7 +119,15 @@ class Call:
             parts.thinkers,
             self._publish,
             lambda: self.now_ms,
+            opened.written,
         )
+        self._letters = 0
+        self._written: dict[Party, int] = {}
+        self._last_ms = 0
+        outbound = opened.metadata.get("direction", "").lower().startswith("out")
+        self._channels = Channels(opened.parties, parts.openings, outbound)
+        self._swapped = False
+        """The platform's roles were the wrong way round. Until a transcript is published, `party` is a channel."""
         self._paused = False
         self._level = 0
         self._heard = False
@@ -114,7 +138,7 @@ class Call:
         self._waiting: dict[str, Party] = {}
         """Utterances that have ended and whose final is not out."""
         self._sides: dict[Party, Side] = {}
-        for party in opened.parties:
+        for party in () if opened.written else opened.parties:
             leg = Leg(opened.encoding, opened.rate_hz)
             bytes_per_ms = opened.rate_hz * leg.width / 1000
             self._sides[party] = Side(leg, Timeline(), parts.segmenter(party), bytes_per_ms)
@@ -137,15 +161,17 @@ class Call:
     def begin(self, started_at: str) -> None:
         """Publish the first entry."""
         opened, recogniser = self.opened, self.parts.gate.recogniser
+        sound: tuple[str, int, str, bool] = (opened.encoding, opened.rate_hz, recogniser.name, recogniser.rough)
+        encoding, rate_hz, name, rough = ("text", 0, "", False) if opened.written else sound
         self._publish(
             CallStarted(
                 started_at=started_at,
                 platform=opened.platform,
                 parties=opened.parties,
-                encoding=opened.encoding,
-                rate_hz=opened.rate_hz,
-                recogniser=recogniser.name,
-                rough=recogniser.rough,
+                encoding=encoding,
+                rate_hz=rate_hz,
+                recogniser=name,
+                rough=rough,
                 metadata=opened.metadata,
                 client_started_at=opened.started_at,
             )
@@ -176,6 +202,28 @@ class Call:
         side.length_ms = length_ms
         self._take(party, side, side.timeline.push(side.leg.push(payload), now_ms))
 
+    def wrote(self, party: Party, text: str, at_ms: int | None = None) -> None:
+        """A message in writing, at `at_ms` or now. Raises TooFast, TooLong; nothing of it was taken then.
+
+        What is long becomes several turns, so that all of it is read and what is found can be pointed to.
+        """
+        if self._ending.is_set():
+            raise AssistError(f"the call has ended already: {self._reason}")
+        if at_ms is None and self._letters + len(text) > BURST_LETTERS + LETTERS_PER_S * self.now_ms / 1000:
+            raise TooFast(
+                f"{self._letters + len(text)} characters in {self.now_ms / 1000:.0f} s: nobody writes so much"
+            )
+        if self._letters + len(text) > MOST_LETTERS:
+            raise TooLong(f"a contact of more than {MOST_LETTERS} characters")
+        self._letters += len(text)
+        self._last_ms = start_ms = max(self._last_ms, self.now_ms if at_ms is None else at_ms)
+        for piece in pieces(text, TURN_LETTERS):
+            number = self._written[party] = self._written.get(party, 0) + 1
+            utterance = Utterance(f"{party}-{number}", party, start_ms, start_ms, start_ms, _NO_SOUND)
+            final = Transcript(utterance.id, party, start_ms, start_ms, piece)
+            self._publish(Transcribed(final))
+            self._mind.hear(Heard(utterance, final, alone=False), {"final": 0.0})
+
     def _admit(self, party: Party, side: Side, length_ms: float, now_ms: int) -> None:
         taken_ms = side.taken_ms + length_ms
         if taken_ms > self.parts.burst_s * 1000 + self.parts.speed * now_ms + FRAME_MS:
@@ -203,7 +251,7 @@ class Call:
 
     def key(self, party: Party) -> None:
         """A key was pressed."""
-        self._publish(Dtmf(party))
+        self._publish(Dtmf(self._role(party)))
 
     def joined(self, party: Party, metadata: dict[str, str]) -> None:
         """A party's own socket is here."""
@@ -248,6 +296,7 @@ class Call:
             self._take(party, side, side.timeline.flush(self.now_ms))
             self._heed(party, side, side.segmenter.finish())
         self._paused = True
+        self._channels.pause(True)
         self._publish(Paused(reason))
 
     def resume(self, reason: str) -> None:
@@ -255,6 +304,7 @@ class Call:
         if not self._paused:
             return self.note("resume_without_pause")
         self._paused = False
+        self._channels.pause(False)
         for side in self._sides.values():
             side.timeline.skip_to(self.now_ms)
             side.due_ms = self.now_ms
@@ -274,6 +324,7 @@ class Call:
         self.sound.add(party, first_ms * rate_hz // 1000, raw, end_ms)
         side.lag_ms = max(0, self.now_ms - end_ms)
         for at_ms, (pcm, _) in placed:
+            self._channels.push(party, at_ms, pcm)
             signals = side.segmenter.push(at_ms, pcm)
             if signals:
                 self._heed(party, side, signals)
@@ -283,7 +334,7 @@ class Call:
             match signal:
                 case Began():
                     side.partial_at_ms = signal.start_ms + FIRST_PARTIAL_MS
-                    self._publish(SpeechStarted(party, signal.start_ms))
+                    self._publish(SpeechStarted(self._role(party), signal.start_ms))
                 case PausedSpeech():
                     self._speculate(side, signal.utterance)
                 case WentOn():
@@ -306,7 +357,7 @@ class Call:
 
     def _look_ahead(self, side: Side, utterance: Utterance, job: Job) -> None:
         """An eager final is there: show it, let its words say how soon it may be confirmed, think about it."""
-        transcript = job.done.result()
+        transcript = self._named(job.done.result())
         self._publish(Transcribed(transcript), self._latency(side, utterance, job))
         sounds = outlook(transcript, side.heard_so_far, rough=self.parts.gate.recogniser.rough)
         expect = partial(side.segmenter.expect, utterance.id, sounds)
@@ -322,12 +373,33 @@ class Call:
         final = replace_fields(
             transcript,
             utterance=utterance.id,
-            party=utterance.party,
+            party=self._role(utterance.party),
             start_ms=utterance.start_ms,
             end_ms=utterance.speech_end_ms,
             stage="final",
         )
-        return Heard(utterance, final, utterance.party not in self.opened.mixed)
+        alone = utterance.party not in self.opened.mixed and not self._channels.doubted(utterance.party, final.text)
+        return Heard(replace(utterance, party=final.party), final, alone)
+
+    def _role(self, channel: Party) -> Party:
+        return exchanged(channel) if self._swapped else channel
+
+    def _named(self, transcript: Transcript) -> Transcript:
+        return replace_fields(transcript, party=self._role(transcript.party)) if self._swapped else transcript
+
+    def _found(self, told: list[Told]) -> None:
+        """What the channels turned out to be: alarms are told, roles put right where that is certain."""
+        for each in told:
+            if isinstance(each, ChannelFaulted):
+                log.warning("call %s: %s on %s %s", self.opened.call, each.kind, each.parties, each.detail)
+                self.parts.metrics.faults.labels(each.kind).inc()
+            elif isinstance(each, RolesSwapped):
+                for side in self._sides.values():  # what is thought of them has the wrong roles in it
+                    self._withdraw(side)
+                self._swapped = True
+                for utterance in self._mind.exchange():
+                    self._publish(Withdrawn(utterance))
+            self._publish(each)
 
     def _submit(self, utterance: Utterance) -> Job:
         return self.parts.gate.submit(replace(utterance, call=self.opened.call))
@@ -376,7 +448,7 @@ class Call:
                 return
             if side.segmenter.state == "speech" and (transcript := job.done.result()).text:
                 side.heard_so_far = transcript.text
-                self._publish(Transcribed(transcript), self._latency(side, utterance, job))
+                self._publish(Transcribed(self._named(transcript)), self._latency(side, utterance, job))
 
         job.done.add_done_callback(show)
 
@@ -421,6 +493,8 @@ class Call:
             if self._ending.is_set():
                 return
             self._tell_load()
+            if not self.opened.written:
+                self._found(self._channels.look(self.now_ms))
             for party, side in self._sides.items():
                 self._take(party, side, side.timeline.tick(self.now_ms))
                 # After a stall of our own the frames are in the socket, not missing: wait for the next tick.
@@ -448,6 +522,7 @@ class Call:
                 continue
             side = self._sides[utterance.party]
             latency = self._latency(side, utterance, job)
+            self._found(self._channels.said(transcript))
             heard = self._heard_as_final(utterance, transcript)
             self._publish(Transcribed(heard.transcript), latency)
             if transcript.text:
@@ -495,7 +570,7 @@ class Call:
             if item := self._backlog.get_nowait():
                 item[1].cancel()
         duration_ms = max((side.timeline.position_ms or 0 for side in self._sides.values()), default=0)
-        duration_ms = duration_ms or self.now_ms
+        duration_ms = max(duration_ms, self._last_ms) or self.now_ms
         try:
             for flag in self._mind.last_flags(duration_ms):
                 self._publish(Flagged(flag))

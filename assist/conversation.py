@@ -102,6 +102,11 @@ class Flag(msgspec.Struct, frozen=True):
     evidence: Evidence
 
 
+def exchanged(party: Party) -> Party:
+    """Agent and customer the other way round; others stay who they are."""
+    return "customer" if party == "agent" else "agent" if party == "customer" else party
+
+
 @dataclass(frozen=True, slots=True)
 class Heard:
     """An utterance with its transcript; audio lives no further than this.
@@ -132,6 +137,8 @@ class Conversation:
 
     call: str
     turns: tuple[Turn, ...] = ()
+    written: bool = False
+    """In writing, where a pause of hours is no silence."""
 
     def with_turn(self, turn: Turn) -> Conversation:
         return replace(self, turns=(*self.turns, turn))

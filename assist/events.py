@@ -171,6 +171,43 @@ class LegMissing(Event, frozen=True):
     waited_ms: int
 
 
+FaultKind = Literal["no_audio", "dead", "clipped", "duplicated", "crossed", "roles"]
+
+
+class ChannelFaulted(Event, frozen=True):
+    """Something is wrong with the sound of these parties' channels, from about now on.
+
+    no_audio: the call carries none at all. dead: this channel never sounds while others speak. clipped: its tops are
+    cut off. duplicated: both carry the same. crossed: this channel repeats another one's voice. roles: who is agent and
+    who is customer is in doubt. `detail`: delay_ms and gain_db of the repetition, share of clipped samples.
+    Nobody's mood is read from a channel whose voice is in doubt (duplicated, crossed, roles).
+    """
+
+    kind: FaultKind
+    parties: tuple[Party, ...]
+    detail: dict[str, float] = {}
+
+
+class ChannelMended(Event, frozen=True):
+    """The fault of this kind is gone."""
+
+    kind: FaultKind
+    parties: tuple[Party, ...]
+
+
+class RolesSwapped(Event, frozen=True):
+    """The platform had named agent and customer the wrong way round: the customer's channel greeted, in `quote`.
+
+    In what is said after this entry roles are right; `utterances` were said before it, under the other one's name, and
+    what was judged by their sound is void. Channels keep their names: `Missing`, `Skipped`, the ledger and the
+    recording speak of channels, as the platform named them.
+    """
+
+    utterance: str
+    quote: str
+    utterances: tuple[str, ...]
+
+
 class Dtmf(Event, frozen=True):
     """A key was pressed; which one is not kept (it may be a card number)."""
 
@@ -223,6 +260,9 @@ AnyEvent = (
     | LegJoined
     | LegLeft
     | LegMissing
+    | ChannelFaulted
+    | ChannelMended
+    | RolesSwapped
     | Dtmf
     | CallEnded
 )

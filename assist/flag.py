@@ -33,6 +33,8 @@ def met(rule: Rule, conversation: Conversation, at_ms: int, ended: bool = False)
         if not due or _was_said(when.missing, when.party, conversation):
             return None
     if when.silence_ms is not None:
+        if conversation.written:
+            return None
         start_ms, end_ms = _pause(conversation, at_ms if ended else None)
         if end_ms - start_ms < when.silence_ms:
             return None

@@ -20,6 +20,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
+from assist import contact
 from assist.errors import AssistError, BadMessage, Forbidden, Oversize, StoreFailed, UnknownCall
 from assist.events import Entry, Marked, Reviewed
 from assist.exports import routes
@@ -78,6 +79,7 @@ def build(
     app.add_middleware(Hardened, house=house)
     _errors(app, house)
     _sockets(app, house, dialects)
+    _comes(app, house)
     _calls(app, house)
     routes.add(app, house, tuple(dialects))
     _pages(app, house)
@@ -86,7 +88,7 @@ def build(
     return app
 
 
-_SHOWN: Final = (CallSummary, Entry, Article)
+_SHOWN: Final = (CallSummary, Entry, Article, contact.Contact)
 
 
 def _answers(name: str, listed_as: str = "") -> dict[int | str, dict[str, Any]]:
@@ -95,6 +97,11 @@ def _answers(name: str, listed_as: str = "") -> dict[int | str, dict[str, Any]]:
     if listed_as:
         shape = {"type": "object", "properties": {listed_as: {"type": "array", "items": shape}}}
     return {200: {"description": name, "content": {"application/json": {"schema": shape}}}}
+
+
+def _takes(name: str) -> dict[str, Any]:
+    shape = {"$ref": f"#/components/schemas/{name}"}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": shape}}}}
 
 
 def _describe(app: FastAPI) -> None:
@@ -276,6 +283,21 @@ async def _close(socket: WebSocket, house: House, outcome: object) -> None:
         await socket.close(1000 if outcome is None else 1011)
 
 
+def _comes(app: FastAPI, house: House) -> None:
+    """What comes in by a request of its own."""
+
+    @app.post("/contacts", status_code=201, tags=["calls"], openapi_extra=_takes("Contact"))
+    async def finished(request: Request) -> Response:
+        """A finished contact in writing, through the same mind as a call: its id, turns with findings, cards, flags."""
+        return _json(await contact.take(house, contact.read(await request.body())), 201)
+
+    @app.post("/legs", status_code=201, tags=["calls"])
+    async def leg(body: LegIn) -> Response:
+        """Announce one party's AudioSocket stream: those with one `ref` are one call. Good for a day."""
+        house.announced.add(str(body.uuid), body.ref, body.party)
+        return _json({"uuid": str(body.uuid), "ref": body.ref, "party": body.party}, 201)
+
+
 def _calls(app: FastAPI, house: House) -> None:
     store = house.store
 
@@ -324,12 +346,6 @@ def _calls(app: FastAPI, house: House) -> None:
         if house.keeper.failing:
             raise StoreFailed(f"the verdict waits for the disk, which refuses: {house.keeper.failing}")
         return _json({"seq": seq}, 201)
-
-    @app.post("/legs", status_code=201, tags=["calls"])
-    async def leg(body: LegIn) -> Response:
-        """Announce one party's AudioSocket stream: those with one `ref` are one call. Good for a day."""
-        house.announced.add(str(body.uuid), body.ref, body.party)
-        return _json({"uuid": str(body.uuid), "ref": body.ref, "party": body.party}, 201)
 
     @app.get("/review/queue", tags=["review"], responses=_answers("CallSummary", "calls"))
     def queue() -> Response:

@@ -21,7 +21,7 @@ from assist.config import Settings
 from assist.errors import Busy, Draining, DuplicateCall, UnknownCall
 from assist.events import Entry, Marked, Reviewed
 from assist.hub import Hub, Store
-from assist.keep import Keeper, recover
+from assist.keep import Keeper, Sound, recover
 from assist.knowledge import Knowledge
 from assist.legs import Announced, Joint
 from assist.metrics import Metrics
@@ -117,14 +117,21 @@ class House:
         self.gate.recogniser.close()
         self.store.close()
 
-    def admit(self) -> None:
-        """May another call come in? Raises Draining, Busy."""
+    @property
+    def _voices(self) -> int:
+        return sum(not call.opened.written for call in self.calls.values())
+
+    def admit(self, *, written: bool = False) -> None:
+        """May another call come in? Raises Draining, Busy. What is in writing needs no recogniser."""
         if self.draining.is_set():
             raise Draining("the server is shutting down and takes no new calls")
         live = len(self.calls) + self._opening
         again_s = self.admission.again_s(live)
         if live >= self.settings.ingest.max_calls:
             raise Busy(f"{live} calls are live, the configured most", again_s)
+        if written:
+            return
+        live = self._voices + self._opening
         if self.gate.load.level >= 3:
             raise Busy("overloaded: finals wait too long for another call to be taken", again_s)
         if live + 1 > self.admission.room:
@@ -135,7 +142,7 @@ class House:
 
         `again`: where its id is known, it is let in as `ID.2`, `ID.3` and so on.
         """
-        self.admit()
+        self.admit(written=opened.written)
         self._opening += 1
         try:
             call = await self._make_again(opened) if again else await self._make(opened)
@@ -191,8 +198,9 @@ class House:
         made = await self.hub.open(opened.call)
         sound = None
         try:
-            sound = await self.keeper.sound(opened.call, opened.rate_hz, opened.encoding, opened.parties)
-            call = Call(opened, made, sound, self.parts)
+            if not opened.written:
+                sound = await self.keeper.sound(opened.call, opened.rate_hz, opened.encoding, opened.parties)
+            call = Call(opened, made, sound or Sound(self.keeper.path(opened.call), ()), self.parts)
             call.begin(datetime.now(UTC).isoformat(timespec="milliseconds"))
         except BaseException:  # the disk refused, or the socket waits no longer
             if sound:
@@ -203,7 +211,7 @@ class House:
 
     def leave(self, call: Call) -> None:
         """The call has ended and its socket has said goodbye."""
-        if self.calls.pop(call.opened.call, None):
+        if self.calls.pop(call.opened.call, None) and not call.opened.written:
             self.admission.ended(call.now_ms / 1000)
         self._left.set()
 
@@ -236,7 +244,7 @@ class House:
             passed_s = loop.time() - began
             self.metrics.loop_lag.observe(max(0.0, passed_s - LAG_TICK_S))
             self.gate.relax()
-            self.admission.passed(passed_s, len(self.calls), self.gate.worked_s - worked_s)
+            self.admission.passed(passed_s, self._voices, self.gate.worked_s - worked_s)
             worked_s = self.gate.worked_s
             self.metrics.room.set(self.admission.room)
             self.metrics.load_level.set(self.gate.load.level)

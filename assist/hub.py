@@ -22,6 +22,7 @@ class CallSummary(msgspec.Struct, frozen=True):
 
     `sentiment` is the call score, -1..1, of the last Noticed. `topics` sums the scores of each topic that was named,
     and `topic` is the heaviest: a call about a broken camera stays one when its customer threatens to leave.
+    `faults`: kinds of ChannelFaulted that hold, or held when the call ended.
     """
 
     call: str
@@ -38,6 +39,7 @@ class CallSummary(msgspec.Struct, frozen=True):
     flags: tuple[Flag, ...] = ()
     reviews: tuple[Reviewed, ...] = ()
     topics: dict[str, float] = {}
+    faults: tuple[str, ...] = ()
 
 
 class Store(Protocol):

@@ -17,12 +17,14 @@ from typing import Protocol as Interface
 
 import msgspec
 from fastapi import Response, WebSocketDisconnect
+from msgspec.structs import replace
 from starlette.types import Message
 
 from assist.audio import Party
 from assist.call import Call, last_finals
+from assist.conversation import exchanged
 from assist.errors import AssistError, Busy, Idle, Oversize, TooFast, Unauthorized, WireError
-from assist.events import Entry, Transcribed
+from assist.events import Entry, Noticed, RolesSwapped, SpeechStarted, Transcribed
 from assist.house import House
 from assist.legs import Joint
 from assist.protocols import (
@@ -40,6 +42,7 @@ from assist.protocols import (
     Resume,
     Said,
     Sound,
+    Wrote,
 )
 
 log = logging.getLogger("assist.ingest")
@@ -98,6 +101,8 @@ class Ingest:
         self._voice = asyncio.Lock()
         self._parted = asyncio.Event()
         """The peer has said goodbye, or is gone."""
+        self._swapped = False
+        """Roles were put right; the platform's channels are what they were."""
         self._bye = False
         self._over = False
         self._messages = 0
@@ -181,7 +186,7 @@ class Ingest:
         limits = self.house.settings.ingest
         await self._say(self.protocol.replies)
         if not self.protocol.joins:
-            self.house.admit()
+            self.house.admit(written=self.protocol.written)
         loop = asyncio.get_running_loop()
         waiting_for = f"no hello within {limits.hello_timeout_s:g} s"
         renewed, renew_at = False, 0.0
@@ -258,7 +263,8 @@ class Ingest:
 
     def _tell_entry(self, entry: Entry) -> list[str]:
         self._told = entry.seq
-        return self.protocol.tell(entry)
+        self._swapped = self._swapped or isinstance(entry.event, RolesSwapped)
+        return self.protocol.tell(by_channel(entry) if self._swapped else entry)
 
     def _cut(self) -> list[str]:
         if not self.call:
@@ -373,6 +379,17 @@ class Ingest:
                 self._over = True
 
 
+def by_channel(entry: Entry) -> Entry:
+    """What was said after roles were put right, as the platform names its channels: whose words are on which."""
+    event = entry.event
+    match event:
+        case Transcribed(transcript=said):
+            event = Transcribed(replace(said, party=exchanged(said.party)))
+        case SpeechStarted() | Noticed():
+            event = replace(event, party=exchanged(event.party))
+    return replace(entry, event=event)
+
+
 def handshake(socket: Socket) -> Handshake:
     """The request for this socket, as it came."""
     scope = socket.scope
@@ -402,6 +419,8 @@ def _tell(call: Call, said: Said) -> None:
     match said:
         case Sound():
             call.hear(said.party, said.payload)
+        case Wrote():
+            call.wrote(said.party, said.text)
         case Lost():
             call.lost(said.party, said.length_ms)
         case Dropped():

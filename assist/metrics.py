@@ -20,6 +20,7 @@ class Metrics:
         self.anomalies = Counter("assist_anomalies", "Odd frames, by kind", ["kind"], registry=self.registry)
         self.audio = Counter("assist_audio_seconds", "Audio received, by fate", ["fate"], registry=self.registry)
         self.faltered = Counter("assist_faltered", "Parts that failed", ["part"], registry=self.registry)
+        self.faults = Counter("assist_channel_faults", "Channels found faulty", ["kind"], registry=self.registry)
         self.subscribers = Gauge("assist_subscribers", "Event sockets open", registry=self.registry)
         self.slow_subscribers = Counter("assist_slow_subscribers", "Sockets cut: not reading", registry=self.registry)
         self.load_level = Gauge("assist_load_level", "0 normal .. 3 new calls refused", registry=self.registry)

@@ -15,10 +15,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple, TypeVar
 
+from msgspec.structs import replace
+
 from assist import analyse
 from assist.analyse import Analyser
 from assist.audio import Party
-from assist.conversation import Conversation, Flag, Heard, Turn
+from assist.conversation import Conversation, Flag, Heard, Turn, exchanged
 from assist.events import AnyEvent, Faltered, Flagged, Noticed, Suggested
 from assist.flag import Watch
 from assist.suggest import Guidance, Guide, Mark
@@ -77,6 +79,21 @@ def _tell(loop: asyncio.AbstractEventLoop, found: Callable[[], None]) -> None:
         loop.call_soon_threadsafe(found)
 
 
+class Exchange:
+    """Stands between two turns where roles were put right."""
+
+
+def _exchanged(conversation: Conversation) -> Conversation:
+    turns = (
+        Turn(
+            replace(turn.transcript, party=exchanged(turn.transcript.party)),
+            tuple(finding for finding in turn.findings if finding.analyser not in analyse.BY_SOUND),
+        )
+        for turn in conversation.turns
+    )
+    return Conversation(conversation.call, tuple(turns), conversation.written)
+
+
 class Advice(NamedTuple):
     """What follows from a turn, or what went wrong."""
 
@@ -131,15 +148,16 @@ class Mind:
         thinkers: Thinkers,
         publish: Publish,
         now_ms: Callable[[], int],
+        written: bool = False,
     ) -> None:
-        self.conversation = Conversation(call)
+        self.conversation = Conversation(call, written=written)
         self._analysers = analysers
         self._guide = guide
         self._watch = watch
         self._thinkers = thinkers
         self._publish = publish
         self._now_ms = now_ms
-        self._turns: asyncio.Queue[tuple[Heard, dict[str, float]] | None] = asyncio.Queue()
+        self._turns: asyncio.Queue[tuple[Heard, dict[str, float]] | Exchange | None] = asyncio.Queue()
         self._eager: dict[Party, Eager] = {}
         self._working = False
         self._void: list[tuple[Guide, Guide]] = []  # cards taken back while a turn is understood on top of them
@@ -148,6 +166,17 @@ class Mind:
     def hear(self, heard: Heard, latency_ms: dict[str, float]) -> None:
         """A final turn with words in it, just published; `latency_ms` is that entry's."""
         self._turns.put_nowait((heard, latency_ms))
+
+    def exchange(self) -> list[str]:
+        """Whoever was heard before as the agent is the customer, and the reverse (`RolesSwapped` says so).
+
+        Eager finals are void with what was thought of them: their utterances are returned.
+        """
+        void = [eager.heard.transcript.utterance for eager in self._eager.values()]
+        for utterance in void:
+            self.withdraw(utterance)
+        self._turns.put_nowait(Exchange())
+        return void
 
     def consider(self, heard: Heard, *, show: bool, ready: Callable[[], None]) -> None:
         """An eager final. `show`: it is likely enough that its cards need not wait for the final.
@@ -178,7 +207,10 @@ class Mind:
         """Understand turn after turn."""
         while (item := await self._turns.get()) is not None:
             self._working = True
-            await self._understand(*item)
+            if isinstance(item, Exchange):
+                self.conversation = _exchanged(self.conversation)
+            else:
+                await self._understand(*item)
             self._working = False
             self._look_ahead()
         self._eager.clear()  # nothing is shown after the end
@@ -208,7 +240,8 @@ class Mind:
             del self._eager[said.party]
         self._void.clear()
         shown = False
-        if eager and eager.thought and self._holds(eager.thought) and eager.heard.transcript == said:
+        same = eager is not None and (eager.heard.transcript, eager.heard.alone) == (said, heard.alone)
+        if same and eager and eager.thought and self._holds(eager.thought):
             thought, shown = eager.thought, eager.before is not None
         else:
             thought = self._think(heard)

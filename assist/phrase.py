@@ -12,6 +12,8 @@ from itertools import groupby
 from typing import Final, NamedTuple
 
 _WORD: Final = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+_SENTENCE_END: Final = re.compile(r"(?<=[.!?…])\s|\n")
+_SPACE: Final = re.compile(r"\s")
 _SUFFIXES: Final = ("ing", "ed", "es", "s")
 
 _FILLERS: Final = (
@@ -54,6 +56,22 @@ class Span(NamedTuple):
 
     start: int
     end: int
+
+
+def pieces(text: str, most: int) -> list[str]:
+    """The text cut into pieces of at most `most` characters: between paragraphs, sentences or words where there are.
+
+    Nothing but white space at the cuts is lost, and no piece is empty.
+    """
+    found: list[str] = []
+    rest = text.strip()
+    while len(rest) > most:
+        window = rest[: most + 1]
+        ends = [match.end() for match in _SENTENCE_END.finditer(window)] or [m.end() for m in _SPACE.finditer(window)]
+        cut = min(ends[-1] if ends else most, most)
+        found.append(rest[:cut].rstrip())
+        rest = rest[cut:].lstrip()
+    return [*found, rest] if rest else found
 
 
 def stem(word: str) -> str:

@@ -18,6 +18,8 @@ from assist.conversation import Conversation, Evidence, Finding, Heard, Transcri
 from assist.errors import AssistError, RecogniserFailed, TooFast
 from assist.events import (
     CallEnded,
+    ChannelFaulted,
+    ChannelMended,
     Degraded,
     Dtmf,
     Faltered,
@@ -26,6 +28,7 @@ from assist.events import (
     Noticed,
     Paused,
     Resumed,
+    RolesSwapped,
     Skipped,
     SpeechStarted,
     Suggested,
@@ -390,6 +393,49 @@ async def test_words_that_sound_finished_are_final_sooner_and_unfinished_ones_la
     assert 240 <= ended <= 340, "as soon as it has been thought through"
     assert 360 <= unknown <= 420
     assert 600 <= going_on <= 660
+
+
+async def test_roles_the_wrong_way_round_are_put_right_in_everything_said_from_then_on() -> None:
+    judged: list[tuple[str, Party, Party, bool, list[Party]]] = []
+
+    def judge(heard: Heard, so_far: Conversation) -> Sequence[Finding]:
+        said = heard.transcript
+        before = [turn.transcript.party for turn in so_far.turns]
+        judged.append((said.text, said.party, heard.utterance.party, heard.alone, before))
+        return (Finding("stress", "calm", 0.1, Evidence()),)
+
+    script = Script(
+        (
+            Say("customer", 0, 1_500, "thank you for calling northgate how can i help you"),
+            Say("agent", 2_500, 4_000, "my camera only shows a black screen"),
+            Say("customer", 5_000, 6_500, "when did that begin"),
+        )
+    )
+    async with scene(Scripted(script), analysers={"stress": judge}) as made:
+        for number, party in enumerate(("customer", "agent", "customer"), 1):
+            await made.speak(party, [(True, 1_500), (False, 1_000)])  # type: ignore[arg-type]
+            await made.until(Noticed, number)
+        (swapped,) = made.events(RolesSwapped)
+        assert [t.party for t in made.finals()] == ["customer", "customer", "agent"]
+        assert swapped.utterances == ("customer-1",)
+        assert [turn.transcript.party for turn in made.call._mind.conversation.turns] == ["agent", "customer", "agent"]
+        assert not made.call._mind.conversation.turns[0].findings, "what was judged by its sound is void"
+        made.call.end("bye")
+        await made.life
+    finals = {text: (who, of, before) for text, who, of, _, before in judged}
+    assert finals["my camera only shows a black screen"] == ("customer", "customer", ["agent"])
+    assert finals["when did that begin"] == ("agent", "agent", ["agent", "customer"])
+    assert not any(alone for _, _, _, alone, _ in judged), "no voice is judged while it may be somebody else's"
+
+
+async def test_a_call_without_sound_raises_an_alarm_within_five_seconds_and_sound_lifts_it() -> None:
+    async with scene() as made:
+        made.clock.now += 4.5
+        (fault,) = await made.until(ChannelFaulted)
+        assert fault == ChannelFaulted("no_audio", BOTH)
+        await made.speak("agent", [(True, 3_000)])
+        assert await made.until(ChannelMended) == [ChannelMended("no_audio", BOTH)]
+        await made.end()
 
 
 async def test_silence_of_the_recogniser_moves_nothing() -> None:

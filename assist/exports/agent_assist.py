@@ -29,6 +29,7 @@ def responses(entries: Sequence[Entry], after: int, ended: bool) -> dict[str, An
     A turn comes again when articles join it. `nextPageToken`, while there may be more, is the next `after`.
     """
     told = read(entries)
+    finals = {said.utterance: said for said in told.finals}  # a role may have been put right since it was said
     moods = {utterance: each.score for _, utterance, each in told.findings.get("sentiment", []) if each.label != "none"}
     shown: dict[str, list[Suggestion]] = {}
     for utterance, each in told.suggestions.values():
@@ -45,6 +46,7 @@ def responses(entries: Sequence[Entry], after: int, ended: bool) -> dict[str, An
             case Transcribed(transcript=said) if said.stage == "final" and said.text:
                 turns += 1
                 if entry.seq > after or said.utterance in fresh:
+                    said = finals[said.utterance]
                     found.append(_response(entry.call, began, said, moods, shown.get(said.utterance, []), turns))
     last = entries[-1].seq if entries else 0
     return {"responses": found, **({} if ended else {"nextPageToken": str(last)})}

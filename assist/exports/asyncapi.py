@@ -6,6 +6,7 @@ It knows no socket. What a platform's own dialect is made of is the platform's t
 from __future__ import annotations
 
 import inspect
+import itertools
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ from assist.errors import AssistError, WireError
 from assist.events import Entry, Ledger
 from assist.protocols import address
 from assist.protocols.plain import CALL_ID, Hello
+from assist.protocols.text import TextHello, TextMessage
 
 
 class Note(msgspec.Struct, tag_field="type", tag=str.lower):
@@ -50,6 +52,18 @@ class Ack(Note):
 
     seq: int
     audio_ms: dict[str, int]
+
+
+class Kept(Note, tag="ack"):
+    """The log up to `seq` is on disk."""
+
+    seq: int
+
+
+class Over(Note, tag="ended"):
+    """All is understood and kept; a close follows."""
+
+    reason: str
 
 
 class Ended(Note):
@@ -97,10 +111,16 @@ Kinds = tuple[type[msgspec.Struct], ...]
 HELLO: Final[type[msgspec.Struct]] = msgspec.defstruct(
     "Hello", [], bases=(Hello,), tag_field="type", tag="hello", namespace={"__doc__": Hello.__doc__}
 )
+_WRITTEN: Final[Kinds] = tuple(
+    msgspec.defstruct(kind.__name__, [], bases=(kind,), tag_field="type", tag=tag, namespace={"__doc__": kind.__doc__})
+    for kind, tag in ((TextHello, "hello"), (TextMessage, "message"))
+)
 _SAID: Final[Kinds] = (HELLO, Pause, Resume, Bye)
 _PLAIN: Final[Kinds] = (Welcome, Ack, Ended, Error)
 _EVENTS: Final[Kinds] = (Entry, Live, Heartbeat, Error)
-_TYPES: Final[Kinds] = tuple(dict.fromkeys((*_SAID, *_PLAIN, *_EVENTS)))
+_HEARS: Final[dict[str, Kinds]] = {"plain": _SAID, "text": (*_WRITTEN, Bye)}
+_SAYS: Final[dict[str, Kinds]] = {"plain": _PLAIN, "text": (Welcome, Kept, Over, Error)}
+_TYPES: Final[Kinds] = tuple(dict.fromkeys(itertools.chain(*_HEARS.values(), *_SAYS.values(), _EVENTS)))
 
 
 def document(dialects: Iterable[str], host: str, secure: bool) -> dict[str, Any]:
@@ -124,10 +144,12 @@ def document(dialects: Iterable[str], host: str, secure: bool) -> dict[str, Any]
     channels: dict[str, Any] = {}
     operations: dict[str, Any] = {}
     for dialect in dialects:
-        own = dialect == "plain"
-        hears = [*(kind.__name__ for kind in _SAID), "Audio"] if own else ["Platform"]
-        says = [kind.__name__ for kind in _PLAIN] if own else ["Platform"]
-        channels[dialect] = _channel(address(dialect), f"A call's audio, {dialect}.", {*hears, *says})
+        hears = [kind.__name__ for kind in _HEARS.get(dialect, ())] or ["Platform"]
+        says = [kind.__name__ for kind in _SAYS.get(dialect, ())] or ["Platform"]
+        if dialect == "plain":
+            hears.append("Audio")
+        about = "A contact in writing." if dialect == "text" else f"A call's audio, {dialect}."
+        channels[dialect] = _channel(address(dialect), about, {*hears, *says})
         if query := _QUERIES.get(dialect):
             channels[dialect]["bindings"] = {"ws": {"query": {"type": "object", "properties": query}}}
         operations[f"hear_{dialect}"] = _operation("receive", dialect, hears)

@@ -8,6 +8,7 @@ interruptions) is left out. A flag's rule is a category.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
 from itertools import pairwise
 from statistics import fmean
 from typing import Any, Final
@@ -32,7 +33,7 @@ def output(summary: CallSummary, entries: Iterable[Entry]) -> dict[str, Any]:
     duration_ms = summary.duration_ms if summary.ended else told.at_ms
     return {
         "Version": "1.1.0",
-        "Channel": "VOICE",
+        "Channel": "CHAT" if told.written else "VOICE",
         "ContentMetadata": {"Output": "Raw"},
         "JobStatus": "COMPLETED" if summary.ended else "IN_PROGRESS",
         "LanguageCode": finals[0].language if finals else "en",
@@ -42,20 +43,21 @@ def output(summary: CallSummary, entries: Iterable[Entry]) -> dict[str, Any]:
         "ConversationCharacteristics": {
             "TotalConversationDurationMillis": duration_ms,
             "Sentiment": _sentiment(told, finals, duration_ms),
-            "NonTalkTime": _silence(finals),
-            **_talk(told.parties, finals),
+            **({} if told.written else {"NonTalkTime": _silence(finals), **_talk(told.parties, finals)}),
         },
-        "Transcript": [_turn(said, moods) for said in finals],
+        "Transcript": [{**_turn(said, moods), **_message(told, summary, said)} for said in finals],
     }
 
 
 def segments(entries: Sequence[Entry], after: int, ended: bool) -> dict[str, Any]:
     """What was said and flagged after entry `after`. `NextToken`, while there may be more, is the next `after`."""
-    moods = _moods(read(entries))
+    told = read(entries)
+    moods, finals = _moods(told), {said.utterance: said for said in told.finals}
     found: list[dict[str, Any]] = []
     for entry in entries[max(0, after) :]:
         match entry.event:
             case Transcribed(transcript=said) if said.stage == "final" and said.text:
+                said = finals[said.utterance]  # its role may have been put right since
                 found.append({"Transcript": {**_turn(said, moods), "ParticipantRole": said.party.upper()}})
             case Flagged(flag=flag):
                 found.append({"Categories": _categories([flag])})
@@ -78,6 +80,14 @@ def _turn(said: Transcript, moods: dict[str, str]) -> dict[str, Any]:
         "EndOffsetMillis": said.end_ms,
         **({"Sentiment": moods[said.utterance]} if said.utterance in moods else {}),
     }
+
+
+def _message(told: Told, summary: CallSummary, said: Transcript) -> dict[str, Any]:
+    """What is said of a message in writing beside its text."""
+    if not told.written:
+        return {}
+    at = datetime.fromisoformat(summary.started_at) + timedelta(milliseconds=said.start_ms)
+    return {"Type": "MESSAGE", "ContentType": "text/plain", "AbsoluteTime": at.isoformat(timespec="milliseconds")}
 
 
 def _categories(flags: Sequence[Flag]) -> dict[str, Any]:

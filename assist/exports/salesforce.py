@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from assist.conversation import Evidence, Finding
 from assist.events import CallStarted, Entry, Flagged, Noticed, Transcribed
+from assist.exports.told import read
 
 SERVICE: Final = "assist"
 SENDERS: Final = {"agent": "HUMAN_AGENT", "customer": "END_USER"}
@@ -31,6 +32,7 @@ def bodies(entries: Sequence[Entry], after: int, ended: bool) -> dict[str, Any]:
     """
     started = next((entry.event.started_at for entry in entries if isinstance(entry.event, CallStarted)), "")
     began_ms = round(datetime.fromisoformat(started).timestamp() * 1000) if started else 0
+    roles = {said.utterance: said.party for said in read(entries).finals}  # some may have been put right since
     messages: list[dict[str, Any]] = []
     events: list[dict[str, Any]] = []
     for entry in entries:
@@ -44,13 +46,13 @@ def bodies(entries: Sequence[Entry], after: int, ended: bool) -> dict[str, Any]:
                         "startTime": began_ms + said.start_ms,
                         "endTime": began_ms + said.end_ms,
                         "content": said.text,
-                        "participantId": said.party,
-                        "senderType": SENDERS[said.party],
+                        "participantId": roles[said.utterance],
+                        "senderType": SENDERS[roles[said.utterance]],
                     }
                 )
             case Flagged(flag=flag):
                 events.append(_event(began_ms, entry.at_ms, CATEGORY, flag.rule, flag.evidence))
-            case Noticed(party="customer", findings=findings):
+            case Noticed(party=party, findings=findings) if roles.get(entry.event.utterance, party) == "customer":
                 events += [_signal(began_ms, entry.at_ms, each) for each in findings if _is_signal(each)]
     events.sort(key=lambda event: event["startTime"])
     made: dict[str, Any] = {"messages": messages}

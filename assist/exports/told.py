@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from msgspec.structs import replace
+
+from assist.analyse import BY_SOUND
 from assist.audio import Party
-from assist.conversation import Finding, Flag, Suggestion, Transcript
+from assist.conversation import Finding, Flag, Suggestion, Transcript, exchanged
 from assist.events import (
     CallStarted,
     Entry,
@@ -14,6 +17,7 @@ from assist.events import (
     Marked,
     Noticed,
     Reviewed,
+    RolesSwapped,
     Suggested,
     Transcribed,
     Withdrawn,
@@ -26,6 +30,7 @@ class Told:
     """What a log comes to once it is read to the end."""
 
     parties: tuple[Party, ...] = ()
+    written: bool = False
     at_ms: int = 0
     finals: list[Transcript] = field(default_factory=list)
     findings: dict[str, list[tuple[Party, str, Finding]]] = field(default_factory=dict)
@@ -42,18 +47,19 @@ def read(entries: Iterable[Entry]) -> Told:
     for entry in entries:
         told.at_ms = max(told.at_ms, entry.at_ms)
         match entry.event:
-            case CallStarted(parties=parties):
-                told.parties = in_channels(parties)
+            case CallStarted(parties=parties, encoding=encoding):
+                told.parties, told.written = in_channels(parties), encoding == "text"
             case Transcribed(transcript=said) if said.stage == "final":
                 told.finals.append(said)
             case Noticed() as noticed:
-                for finding in noticed.findings:
-                    told.findings.setdefault(finding.analyser, []).append((noticed.party, noticed.utterance, finding))
+                _note(told, noticed)
             case Suggested() as suggested:
                 told.suggestions.update({each.id: (suggested.utterance, each) for each in suggested.suggestions})
                 withdrawn.difference_update(each.id for each in suggested.suggestions)  # shown once more
             case Withdrawn(utterance=utterance):
                 withdrawn.update(key for key, (of, _) in told.suggestions.items() if of == utterance)
+            case RolesSwapped():
+                _exchange(told)
             case Flagged(flag=flag):
                 told.flags.append(flag)
             case Marked() as marked:
@@ -63,3 +69,18 @@ def read(entries: Iterable[Entry]) -> Told:
     for key in withdrawn - told.marks.keys():
         del told.suggestions[key]
     return told
+
+
+def _note(told: Told, noticed: Noticed) -> None:
+    for finding in noticed.findings:
+        told.findings.setdefault(finding.analyser, []).append((noticed.party, noticed.utterance, finding))
+
+
+def _exchange(told: Told) -> None:
+    """Parties stay in the order of the channels, whose names are what was wrong."""
+    told.parties = tuple(exchanged(party) for party in told.parties)
+    told.finals = [replace(said, party=exchanged(said.party)) for said in told.finals]
+    for analyser, found in list(told.findings.items()):
+        told.findings[analyser] = [(exchanged(party), utterance, finding) for party, utterance, finding in found]
+        if analyser in BY_SOUND:
+            del told.findings[analyser]

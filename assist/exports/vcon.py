@@ -50,10 +50,27 @@ def build(summary: CallSummary, entries: Iterable[Entry], audio: dict[str, str])
         "updated_at": _at(summary, told.at_ms),
         **({"subject": summary.topic} if summary.topic else {}),
         "parties": [_person(party, summary.metadata) for party in told.parties],
-        "dialog": [recording],
+        "dialog": _messages(told, summary) if told.written else [recording],
         "analysis": [_transcript(told, summary, duration_ms), *_findings(told), *_lists(told)],
         "attachments": [_metadata(summary)] if summary.metadata and told.parties else [],
     }
+
+
+def _messages(told: Told, summary: CallSummary) -> list[dict[str, Any]]:
+    """A contact in writing: one dialog for each turn. Analyses point to the first, and by `utterance` to each."""
+    return [
+        {
+            "type": "text",
+            "start": _at(summary, said.start_ms),
+            "parties": told.parties.index(said.party),
+            "application": "assist",
+            "interaction_id": summary.call,
+            "mediatype": "text/plain",
+            "encoding": "none",
+            "body": said.text,
+        }
+        for said in told.finals
+    ]
 
 
 def _uuid(summary: CallSummary) -> uuid.UUID:

@@ -53,6 +53,16 @@ class Opened:
     started_at: str = ""
     mixed: tuple[Party, ...] = ()
     leg: Party | None = None
+    written: bool = False
+    """A contact in writing: it has no audio, so encoding and rate say nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wrote:
+    """A message in writing, not empty."""
+
+    party: Party
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,12 +149,14 @@ def spread(said: Transcript) -> list[Word]:
     return [Word(word, start, end) for word, (start, end) in zip(words, times, strict=True)]
 
 
-Said = Opened | Sound | Lost | Dropped | Odd | Pause | Resume | Cut | Key | Bye | Due
+Said = Opened | Wrote | Sound | Lost | Dropped | Odd | Pause | Resume | Cut | Key | Bye | Due
 
 
 class Protocol(Interface):
     """One socket's dialect."""
 
+    written: bool
+    """Its calls are in writing, and cost the recogniser nothing."""
     follows: bool
     """It wants to be told each entry of its call's log."""
     repeats: bool
@@ -217,6 +229,7 @@ def reason_of(error: AssistError) -> str:
 class Simple:
     """What a dialect does that asks for nothing beyond its messages, and has no word of its own for an error."""
 
+    written = False
     follows = False
     repeats = False
     joins = False

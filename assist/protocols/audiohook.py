@@ -98,6 +98,7 @@ class _Update(msgspec.Struct, frozen=True):
 class AudioHook:
     """One AudioHook session. `check` raises WireError for a handshake that is not let in."""
 
+    written = False
     follows = True
     repeats = True
     joins = False

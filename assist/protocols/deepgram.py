@@ -50,6 +50,7 @@ class _Channel:
 class Deepgram:
     """One socket. `check` raises WireError for a key that is not let in; `new_id` makes request ids."""
 
+    written = False
     follows = True
     repeats = False
     joins = False

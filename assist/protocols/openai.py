@@ -63,6 +63,7 @@ class _Item:
 class OpenAI:
     """One socket. `check` raises WireError for a key that is not let in; `new_id` names the session."""
 
+    written = False
     follows = True
     repeats = False
     joins = False

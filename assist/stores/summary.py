@@ -9,7 +9,17 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from assist.events import CallEnded, CallStarted, Entry, Flagged, Noticed, Reviewed
+from assist.events import (
+    CallEnded,
+    CallStarted,
+    ChannelFaulted,
+    ChannelMended,
+    Entry,
+    Flagged,
+    Noticed,
+    Reviewed,
+    RolesSwapped,
+)
 from assist.hub import CallSummary
 
 _SEVERITIES: Final = {"low": 1, "medium": 2, "high": 3}
@@ -38,6 +48,13 @@ def summarise(previous: CallSummary | None, entry: Entry) -> CallSummary:
             return replace(now, flags=(*now.flags, flag))
         case Reviewed() as event:
             return replace(now, reviews=(*now.reviews, event))
+        case ChannelFaulted(kind=kind):
+            return replace(now, faults=(*now.faults, kind))
+        case ChannelMended(kind=kind) if kind in now.faults:
+            at = now.faults.index(kind)
+            return replace(now, faults=(*now.faults[:at], *now.faults[at + 1 :]))
+        case RolesSwapped():
+            return replace(now, sentiment=None)  # it was the agent's
         case CallEnded() as event:
             return replace(now, ended=True, reason=event.reason, duration_ms=event.duration_ms)
     return now

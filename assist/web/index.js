@@ -2,7 +2,7 @@
 
 import { $, el, say } from "./dom.js";
 import * as routes from "./routes.js";
-import { caller, clock, ending, mood, plain, severity, when } from "./words.js";
+import { caller, clock, ending, faultName, mood, plain, severity, when } from "./words.js";
 
 const LOOK_AGAIN_MS = 3_000;
 const RANK = { high: 0, medium: 1, low: 2 };
@@ -10,7 +10,7 @@ const RANK = { high: 0, medium: 1, low: 2 };
 const worst = (flags) => [...flags].sort((a, b) => RANK[a.severity] - RANK[b.severity])[0];
 
 function row(call, topics) {
-  const { metadata, ended, flags } = call;
+  const { metadata, ended, flags, faults = [] } = call;
   const [flag, more] = [worst(flags), flags.length - 1];
   return el(
     "li",
@@ -34,6 +34,7 @@ function row(call, topics) {
       when(call.started_at),
       ended && ` · ${clock(call.duration_ms)}`,
       ended && call.reason !== "bye" && ` · ${ending(call.reason)}`,
+      ...[...new Set(faults)].map((kind) => el("span", { class: "flagged" }, ` · Sound: ${faultName(kind)}`)),
       metadata.queue && el("span", {}, " · ", el("bdi", {}, metadata.queue)),
       flag &&
         el("span", { class: "flagged" }, ` · ${severity[flag.severity]} ${flag.severity}${more ? ` +${more}` : ""}`),

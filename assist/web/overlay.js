@@ -183,8 +183,9 @@ async function rerun(id) {
     replay.playFrom(turn.start_ms - 100),
   );
   const audio = $("audio");
-  audio.src = routes.audioAddress(id);
-  $("player").hidden = false;
+  const written = entries[0]?.event.encoding === "text"; // nothing to play: all of it is shown
+  if (!written) audio.src = routes.audioAddress(id);
+  $("player").hidden = written;
   document.body.classList.add("past");
   const moment = (state, ms, again) => {
     if (again) {
@@ -197,7 +198,7 @@ async function rerun(id) {
   };
   replay = new Replay(entries, audio, moment);
   const all = $("show-all");
-  all.checked = asked.has("all");
+  all.checked = written || asked.has("all");
   all.addEventListener("change", () => {
     transcript.follows = all.checked;
     replay.show(all.checked);

@@ -3,7 +3,7 @@
 
 import { spark } from "./charts.js";
 import { $, el, say } from "./dom.js";
-import { caller, clock, course, degraded, ending, mood, part, plain, seconds, stress } from "./words.js";
+import { caller, clock, course, degraded, ending, fault, mood, part, plain, seconds, stress } from "./words.js";
 
 const SPAN_MS = 180_000;
 const ticks = { done: "✓", now: "●", next: "○" };
@@ -78,6 +78,8 @@ function notices(state, phase, behind_ms) {
   if (state.paused)
     list.push(["warn", `Paused${state.paused.reason ? ` (${state.paused.reason})` : ""}: nothing is heard or kept`]);
   if (state.missed) list.push(["warn", `No ${state.missed} is heard: their side of the call has not come`]);
+  for (const each of state.faults.values()) list.push(["warn", fault(each)]);
+  if (state.swapped) list.push(["note", "The phone system had agent and customer the wrong way round: put right"]);
   if (state.degraded.level > 0) list.push(["warn", degraded(state.degraded)]);
   if (state.faltered.size) list.push(["warn", `Not working now: ${[...state.faltered.keys()].map(part).join(", ")}`]);
   if (state.rough) list.push(["note", "Rough text: check names and numbers", state.recogniser]);

@@ -26,6 +26,8 @@ export function empty() {
     flags: [],
     reviews: [],
     paused: null,
+    faults: new Map(), // kind and parties -> {kind, parties}: what is wrong with the sound now
+    swapped: false, // the platform had named agent and customer the wrong way round
     degraded: { level: 0, shed: [] },
     missed: null, // the party whose leg should be here
     faltered: new Map(), // part -> {at_ms, message}
@@ -146,11 +148,28 @@ const taken = {
   LegMissing(state, { party }) {
     state.missed = party;
   },
+  ChannelFaulted(state, { kind, parties }) {
+    state.faults.set(`${kind} ${parties}`, { kind, parties });
+  },
+  ChannelMended(state, { kind, parties }) {
+    state.faults.delete(`${kind} ${parties}`);
+  },
+  RolesSwapped(state) {
+    state.swapped = true;
+    for (const [id, turn] of state.turns) {
+      state.turns.set(id, { ...turn, party: exchanged(turn.party) });
+      state.touched.add(id);
+    }
+    state.sentiment = []; // it was the agent's
+    state.stress = [];
+  },
   CallEnded(state, { reason, duration_ms }) {
     state.ended = { reason, duration_ms };
     state.missed = null;
   },
 };
+
+export const exchanged = (party) => ({ agent: "customer", customer: "agent" })[party] ?? party;
 
 /** Notes what became of a suggestion; earlier ones of the same article or action go with it. */
 export function mark(state, { suggestion, ref, mark: became }) {

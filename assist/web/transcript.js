@@ -54,8 +54,10 @@ export class Transcript {
       if (known) this.#drop(id, known);
       return;
     }
+    const moved = known && known.turn.party !== turns.get(id).party; // roles were put right: it is another row
+    if (moved) this.#drop(id, known);
     const { item } = this.#write(turns.get(id));
-    if (known) return;
+    if (known && !moved) return;
     let after = order.lastIndexOf(id) + 1;
     while (after < order.length && !this.rows.has(order[after])) after += 1;
     this.list.insertBefore(item, this.rows.get(order[after])?.item ?? null);

@@ -3,6 +3,7 @@
 
 import { el, svg } from "./dom.js";
 import { speech } from "./spans.js";
+import { exchanged } from "./state.js";
 import { clock, severity, signed } from "./words.js";
 
 const LANE_PX = 48;
@@ -40,6 +41,7 @@ export class Waveform {
   show(state, peaks, duration_ms) {
     this.duration_ms = Math.max(1, duration_ms);
     const turns = state.order.map((id) => state.turns.get(id));
+    if (state.swapped && peaks) peaks = { ...peaks, parties: peaks.parties.map(exchanged) };
     this.data = { peaks, spans: speech(turns, duration_ms) };
     this.wave.setAttribute("aria-valuemax", Math.round(duration_ms / 1000));
     this.#bands(state);

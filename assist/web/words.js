@@ -66,6 +66,23 @@ export const degraded = ({ level, shed }) => {
   return shed.length && level > 3 ? `${said}: without ${shed.join(", ")}` : said;
 };
 
+const faulty = {
+  no_audio: () => "No sound: the call is connected and carries none",
+  dead: (who) => `No sound from the ${who}'s channel`,
+  clipped: (who) => `The ${who}'s channel is distorted: far too loud`,
+  duplicated: () => "Both channels carry the same sound: who says what is not certain",
+  crossed: (who) => `Another voice echoes on the ${who}'s channel: check who said what`,
+  roles: () => "Agent and customer may be the wrong way round",
+};
+/** The same in a word or two, for a list. */
+export const faultName = (kind) =>
+  ({ no_audio: "none", dead: "one channel silent", crossed: "echo", roles: "roles in doubt" })[kind] ??
+  kind.replaceAll("_", " ");
+
+/** What is wrong with the sound of some channels, as people say it. */
+export const fault = ({ kind, parties }) =>
+  faulty[kind]?.(parties.map((name) => party(name).toLowerCase()).join(" and ")) ?? plain(kind);
+
 const endings = {
   bye: "ended",
   closed: "ended",

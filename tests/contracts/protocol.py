@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from assist.audio import Encoding
 from assist.errors import AssistError, Busy, StoreFailed, WireError
 from assist.events import Ledger
-from assist.protocols import Bye, Cut, Dropped, Due, Key, Lost, Odd, Opened, Pause, Protocol, Resume, Said, Sound
+from assist.protocols import Bye, Cut, Dropped, Due, Key, Lost, Odd, Opened, Pause, Protocol, Resume, Said, Sound, Wrote
 from tests.golden.exchange import HERE, answer, protocol_of, read
 
 JSON = st.recursive(
@@ -155,7 +155,7 @@ class ProtocolContract:
 def check_said(said: list[Said], most_lost_ms: int = 10_000) -> None:
     """Well formed, whatever it says."""
     for each in said:
-        assert isinstance(each, Opened | Sound | Lost | Dropped | Odd | Pause | Resume | Cut | Key | Bye | Due)
+        assert isinstance(each, Opened | Wrote | Sound | Lost | Dropped | Odd | Pause | Resume | Cut | Key | Bye | Due)
         if isinstance(each, Sound | Dropped | Lost | Key):
             assert each.party in ("agent", "customer", "system")
         if isinstance(each, Sound):

@@ -35,6 +35,7 @@ from assist.protocols.signalwire import SignalWire
 from assist.protocols.sinch import Sinch
 from assist.protocols.talkdesk import Talkdesk
 from assist.protocols.telnyx import Telnyx
+from assist.protocols.text import Text
 from assist.protocols.twilio import Twilio
 from assist.protocols.vonage import Vonage
 from assist.protocols.vosk import Vosk
@@ -110,6 +111,7 @@ def audiosocket() -> AudioSocket:
 
 DIALECTS: dict[str, Callable[[], Protocol]] = {
     "plain": Plain,
+    "text": Text,
     "audiohook": audiohook,
     "twilio": Twilio,
     "telnyx": Telnyx,
@@ -134,8 +136,9 @@ DIALECTS: dict[str, Callable[[], Protocol]] = {
 
 
 def shown(said: Said) -> dict[str, Any]:
-    """Something said as JSON can hold it, bytes as hex, without what is None."""
-    fields = {k: v.hex() if isinstance(v, bytes) else v for k, v in asdict(said).items() if v is not None}
+    """Something said as JSON can hold it, bytes as hex; what is None, and not in writing, goes without saying."""
+    bare: dict[str, Any] = {k: v for k, v in asdict(said).items() if v is not None and (k, v) != ("written", False)}
+    fields = {k: v.hex() if isinstance(v, bytes) else v for k, v in bare.items()}
     return json.loads(json.dumps({"said": type(said).__name__, **fields}))  # type: ignore[no-any-return]
 
 

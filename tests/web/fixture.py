@@ -23,7 +23,18 @@ from fastapi import FastAPI, Request, Response, WebSocket, WebSocketDisconnect
 from fastapi.responses import FileResponse, JSONResponse
 
 from assist.conversation import Flag
-from assist.events import CallEnded, CallStarted, Entry, Flagged, Marked, Noticed, Reviewed, encode, plain
+from assist.events import (
+    CallEnded,
+    CallStarted,
+    ChannelFaulted,
+    Entry,
+    Flagged,
+    Marked,
+    Noticed,
+    Reviewed,
+    encode,
+    plain,
+)
 from assist.hub import CallSummary
 from tests.web import recorded
 
@@ -105,6 +116,7 @@ class Tape:
             sentiment,
             tuple(flags),
             tuple(reviews),
+            faults=tuple(e.event.kind for e in self.seen if isinstance(e.event, ChannelFaulted)),
         )
 
 

@@ -108,6 +108,29 @@ def test_the_state_is_the_same_however_the_log_arrives(stage: Stage, opened: Ope
     assert got is True
 
 
+def test_roles_put_right_go_for_what_was_said_before_and_faults_come_and_go(stage: Stage, opened: Open) -> None:
+    said = {"utterance": "u", "party": "customer", "start_ms": 0, "end_ms": 900, "text": "How can I help?"}
+    told = [
+        {"type": "Transcribed", "transcript": said},
+        {"type": "ChannelFaulted", "kind": "crossed", "parties": ["customer"]},
+        {"type": "ChannelFaulted", "kind": "dead", "parties": ["agent"]},
+        {"type": "RolesSwapped", "utterance": "u", "quote": "How can I help?", "utterances": ["u"]},
+        {"type": "ChannelMended", "kind": "dead", "parties": ["agent"]},
+    ]
+    entries = [{"call": "x", "seq": n, "at_ms": n, "event": event} for n, event in enumerate(told, 1)]
+    got = ask(
+        opened("/"),
+        "state.js",
+        """(async () => {
+          const { fault } = await import("/web/words.js");
+          const { turns, faults, swapped } = m.fold(given);
+          return [turns.get("u").party, swapped, [...faults.values()].map(fault)];
+        })()""",
+        entries,
+    )
+    assert got == ["agent", True, ["Another voice echoes on the customer's channel: check who said what"]]
+
+
 def test_cards_of_an_eager_final_go_with_it_unless_they_were_marked(stage: Stage, opened: Open) -> None:
     card = {"kind": "action", "ref": "r", "title": "t", "why": "w", "score": 1, "quote": "", "evidence": {}}
     told = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Final
 
@@ -9,6 +10,7 @@ import pytest
 from playwright.sync_api import expect
 
 from assist.audio import Party
+from assist.events import ChannelFaulted, Entry, RolesSwapped
 from tests.web.conftest import Open
 from tests.web.fixture import Stage
 from tests.web.recorded import CAMERA, Card, Line, record
@@ -97,6 +99,22 @@ def test_the_transcript_stays_where_the_agent_scrolled(stage: Stage, opened: Ope
     page.locator("#newest").click()
     expect(page.locator("#transcript li").last).to_be_in_viewport()
     expect(page.locator("#newest")).not_to_be_visible()
+
+
+def test_what_is_wrong_with_the_sound_is_told_and_rows_change_sides(stage: Stage, opened: Open) -> None:
+    entries = record("live", [Line("customer", "Thank you for calling."), Line("agent", "Hello.")], ended=False)
+    for event in (
+        ChannelFaulted("no_audio", ("agent", "customer")),
+        RolesSwapped("u", "Thank you for calling.", ("u",)),
+    ):
+        entries.append(Entry("live", len(entries) + 1, entries[-1].at_ms, event))
+    stage.put(entries)
+    page = opened("/overlay?call=live")
+    expect(page.locator("#notices")).to_contain_text("No sound: the call is connected and carries none")
+    expect(page.locator("#notices")).to_contain_text("the wrong way round: put right")
+    expect(page.locator("#transcript .turn.agent")).to_have_text(re.compile("Thank you for calling"))
+    expect(page.locator("#transcript .turn.customer")).to_have_text(re.compile("Hello"))
+    expect(opened("/", 1280).locator("#live .call")).to_contain_text("Sound: none")
 
 
 def test_the_list_of_calls(stage: Stage, opened: Open) -> None:
