@@ -1,6 +1,7 @@
-"""Audio as it flows: 20 ms frames (640 bytes), utterances; mu-law, A-law and linear PCM to 16 kHz mono.
+"""Audio as it flows: 20 ms frames, utterances; mu-law, A-law and linear PCM to 16 kHz mono.
 
-It knows no socket, no clock and no model. Inside the product audio is 16 kHz, mono, signed 16 bit.
+It knows no socket, no clock and no model. Frames are signed 16 bit at the rate of their leg; whoever listens to an
+utterance gets 16 kHz, mono.
 """
 
 from __future__ import annotations
@@ -64,8 +65,6 @@ def _alaw_table() -> Samples:
 
 
 _TABLES: Final = {"mulaw": _mulaw_table(), "alaw": _alaw_table()}
-_FLOATS: Final = {name: table.astype(np.float32) for name, table in _TABLES.items()}
-_LOWEST, _HIGHEST = np.float32(-32_768), np.float32(32_767)
 
 
 def decode(payload: bytes, encoding: Encoding) -> Samples:
@@ -75,7 +74,7 @@ def decode(payload: bytes, encoding: Encoding) -> Samples:
     """
     if encoding == "l16":
         return np.frombuffer(payload, dtype="<i2")
-    return _TABLES[encoding][np.frombuffer(payload, dtype=np.uint8)]
+    return _TABLES[encoding].take(np.frombuffer(payload, dtype=np.uint8))  # half the price of indexing
 
 
 def encode_mulaw(samples: Samples) -> bytes:
@@ -99,14 +98,29 @@ def _half_band(taps: int = 16) -> NDArray[np.float32]:
     return taps_f32
 
 
-class Leg:
-    """One party's bytes, as they come, to 20 ms of 16 kHz PCM at a time. Keeps what does not fill a frame.
+_KERNEL: Final = _half_band()  # the same from both ends, so that correlating is convolving
 
-    Sizes are free: 1 byte, 16 ms, 64 KiB. An 8 kHz leg comes out 8 samples (1 ms) late, the price of the
-    interpolator; nothing is lost by it, because the same delay holds for the whole leg.
+
+def double(samples: Samples) -> Samples:
+    """int16 samples (n,) at 8 kHz to int16 (2n,) at 16 kHz: the same samples, with one between each two.
+
+    Before the first and after the last is silence.
     """
+    before = len(_KERNEL) // 2 - 1
+    heard = np.zeros(len(samples) + len(_KERNEL) - 1, dtype=np.float32)
+    heard[before : before + len(samples)] = samples
+    between = np.correlate(heard, _KERNEL) if len(samples) else heard[:0]
+    out = np.empty(2 * len(samples), dtype=np.int16)
+    out[0::2] = samples
+    out[1::2] = np.clip(np.rint(between), -32_768, 32_767)
+    return out
 
-    _KERNEL: Final = _half_band()  # the same from both ends, so that correlating is convolving
+
+class Leg:
+    """One party's bytes, as they come, to 20 ms of PCM at a time, at their own rate. Keeps what does not fill a frame.
+
+    Sizes are free: 1 byte, 16 ms, 64 KiB.
+    """
 
     def __init__(self, encoding: Encoding, rate_hz: int) -> None:
         if rate_hz not in (8_000, RATE_HZ) or encoding not in ("mulaw", "alaw", "l16"):
@@ -116,7 +130,6 @@ class Leg:
         self.width = 2 if encoding == "l16" else 1
         self.frame_bytes = rate_hz * FRAME_MS // 1000 * self.width
         self._rest = b""
-        self._history: NDArray[np.float32] = np.zeros(len(self._KERNEL) - 1, dtype=np.float32)
 
     @property
     def rest_ms(self) -> float:
@@ -129,7 +142,7 @@ class Leg:
         return rest_ms
 
     def push(self, payload: bytes) -> list[tuple[bytes, bytes]]:
-        """Bytes as received to whole frames, oldest first: 640 bytes of PCM, and the bytes they came from."""
+        """Bytes as received to whole frames, oldest first: PCM (320 or 640 bytes), and the bytes they came from."""
         if len(payload) == self.frame_bytes and not self._rest:  # what nearly every message is
             return [(self._pcm(payload), payload)]
         data = self._rest + payload if self._rest else payload
@@ -138,33 +151,11 @@ class Leg:
         if not whole:
             return []
         pcm = self._pcm(data[:whole])
-        size, raw = FRAME_SAMPLES * 2, self.frame_bytes
+        size, raw = 2 * self.rate_hz * FRAME_MS // 1000, self.frame_bytes
         return [(pcm[n * size : (n + 1) * size], data[n * raw : (n + 1) * raw]) for n in range(whole // raw)]
 
     def _pcm(self, data: bytes) -> bytes:
-        """Whole samples to PCM at 16 kHz."""
-        if self.rate_hz == RATE_HZ:
-            return decode(data, self.encoding).tobytes()
-        if self.encoding == "l16":
-            return self._double(np.frombuffer(data, dtype="<i2"))
-        return self._double(_FLOATS[self.encoding].take(np.frombuffer(data, dtype=np.uint8)))
-
-    def _double(self, samples: NDArray[np.int16] | NDArray[np.float32]) -> bytes:
-        # A hundred times a second and party: numpy's own wrappers would cost more than the sums.
-        kept, count = len(self._history), len(samples)
-        heard = np.empty(kept + count, dtype=np.float32)
-        heard[:kept] = self._history
-        heard[kept:] = samples
-        self._history = heard[count:]
-        between = np.correlate(heard, self._KERNEL)
-        np.rint(between, out=between)
-        np.maximum(between, _LOWEST, out=between)
-        np.minimum(between, _HIGHEST, out=between)
-        out = np.empty(2 * count, dtype=np.int16)
-        first = (kept + 1) // 2 - 1
-        out[0::2] = heard[first : first + count]
-        out[1::2] = between
-        return out.tobytes()
+        return data if self.encoding == "l16" else decode(data, self.encoding).tobytes()
 
 
 class Timeline(Generic[T]):

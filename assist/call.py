@@ -11,7 +11,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -59,11 +59,11 @@ from assist.segment import Began, Blip, Ended, Segmenter, Signal, WentOn
 from assist.segment import Paused as PausedSpeech
 from assist.side import Side
 from assist.suggest import Guide, Mark
+from assist.ticker import TICK_S, Ticker
 from assist.transcribe import Gate, Job
 
 log = logging.getLogger("assist.call")
 
-TICK_S = 0.05
 LAST_FINALS_S = 60.0
 FIRST_PARTIAL_MS = 600
 STARVING_MS = 120
@@ -81,7 +81,7 @@ _NO_SOUND = np.zeros(0, dtype=np.int16)
 
 @dataclass(frozen=True)
 class Parts:
-    """What every call shares. `segmenter`, `guide` and `watch` make a new one per party or call.
+    """What every call shares. `segmenter` (party, rate in Hz), `guide` and `watch` make a new one per party or call.
 
     `openings`: what agents of this house say first.
     """
@@ -89,7 +89,7 @@ class Parts:
     hub: Hub
     gate: Gate
     analysers: Mapping[str, Analyser]
-    segmenter: Callable[[Party], Segmenter]
+    segmenter: Callable[[Party, int], Segmenter]
     guide: Callable[[], Guide]
     watch: Callable[[], Watch]
     metrics: Metrics
@@ -98,6 +98,7 @@ class Parts:
     burst_s: float = 10.0
     speed: float = 1.25
     clock: Callable[[], float] = time.monotonic
+    ticker: Ticker = field(default_factory=Ticker)
 
 
 class Call:
@@ -110,7 +111,7 @@ class Call:
         self.sound = sound
         self.anomalies: dict[str, int] = {}
         self.ledger: dict[str, Ledger] = {}
-        self._started = parts.clock()
+        self._started = self._ticked = parts.clock()
         self._mind = Mind(
             opened.call,
             parts.analysers,
@@ -141,7 +142,7 @@ class Call:
         for party in () if opened.written else opened.parties:
             leg = Leg(opened.encoding, opened.rate_hz)
             bytes_per_ms = opened.rate_hz * leg.width / 1000
-            self._sides[party] = Side(leg, Timeline(), parts.segmenter(party), bytes_per_ms)
+            self._sides[party] = Side(leg, Timeline(), parts.segmenter(party, opened.rate_hz), bytes_per_ms)
 
     @property
     def paused(self) -> bool:
@@ -461,7 +462,7 @@ class Call:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._finals(), name=f"finals-{self.opened.call}")
                 tasks.create_task(self._mind.run(), name=f"mind-{self.opened.call}")
-                tasks.create_task(self._tick(), name=f"ear-{self.opened.call}")
+                tasks.create_task(self.parts.ticker.follow(self._tick), name=f"ear-{self.opened.call}")
         finally:
             try:
                 self._close_books()
@@ -483,26 +484,28 @@ class Call:
             self._ending.set()
             self._backlog.put_nowait(None)
 
-    async def _tick(self) -> None:
-        last = self.parts.clock()
-        while not self._ending.is_set():
-            await asyncio.sleep(TICK_S)
-            now = self.parts.clock()
-            stalled = now - last > 3 * TICK_S
-            last = now
-            if self._ending.is_set():
-                return
-            self._tell_load()
-            if not self.opened.written:
-                self._found(self._channels.look(self.now_ms))
-            for party, side in self._sides.items():
+    def _tick(self) -> bool:
+        """What frames themselves do not trigger. False when the call is ending."""
+        if self._ending.is_set():
+            return False
+        now = self.parts.clock()
+        stalled = now - self._ticked > 3 * TICK_S
+        self._ticked = now
+        self._tell_load()
+        if not self.opened.written:
+            self._found(self._channels.look(self.now_ms))
+        for party, side in self._sides.items():
+            if side.timeline.held_ms or side.timeline.missing:
                 self._take(party, side, side.timeline.tick(self.now_ms))
-                # After a stall of our own the frames are in the socket, not missing: wait for the next tick.
-                if not stalled and not self._paused and side.segmenter.state != "quiet":
-                    since_ms = self.now_ms - side.due_ms
-                    if since_ms >= STARVING_MS:
-                        self._heed(party, side, side.segmenter.starve(since_ms))
-                self._ask_partial(party, side)
+            if side.segmenter.state == "quiet":
+                continue
+            # After a stall of our own the frames are in the socket, not missing: wait for the next tick.
+            if not stalled and not self._paused:
+                since_ms = self.now_ms - side.due_ms
+                if since_ms >= STARVING_MS:
+                    self._heed(party, side, side.segmenter.starve(since_ms))
+            self._ask_partial(party, side)
+        return True
 
     def _tell_load(self) -> None:
         load = self.parts.gate.load

@@ -19,7 +19,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from assist.audio import FRAME_MS, RATE_HZ, Party
+from assist.audio import FRAME_MS, Party
 from assist.conversation import Transcript
 from assist.events import ChannelFaulted, ChannelMended, FaultKind, RolesSwapped
 from assist.phrase import tokens
@@ -28,6 +28,7 @@ Told = ChannelFaulted | ChannelMended | RolesSwapped
 Floats = NDArray[np.float32]
 
 SECOND_MS: Final = 1_000
+BYTES_PER_MS: Final = 16  # at 8 kHz, at which sound is looked at
 GRACE_MS: Final = 500
 """A channel that sends nothing is waited for so long before a second is looked at without it."""
 FIRST_MS: Final = 10_000
@@ -185,7 +186,7 @@ class Channels:
         self._heard: list[str] = []
 
     def push(self, party: Party, at_ms: int, pcm: bytes) -> None:
-        """A frame of 640 bytes at `at_ms` on the call's clock, in order. It is kept until its second is looked at."""
+        """A frame of 20 ms at `at_ms` on the call's clock, in order. It is kept until its second is looked at."""
         channel = self._channels[party]
         channel.frames.append((at_ms, pcm))
         channel.end_ms = at_ms + FRAME_MS
@@ -345,12 +346,13 @@ class Channels:
 def _measured(frames: list[tuple[int, bytes]]) -> Look | None:
     if not frames:
         return None
-    second = bytearray(2 * RATE_HZ)
+    bytes_per_ms = len(frames[0][1]) // FRAME_MS
+    second = bytearray(SECOND_MS * bytes_per_ms)
     for at_ms, pcm in frames:
-        at = min(at_ms % SECOND_MS, SECOND_MS - FRAME_MS) * (2 * RATE_HZ // 1000)
+        at = min(at_ms % SECOND_MS, SECOND_MS - FRAME_MS) * bytes_per_ms
         second[at : at + len(pcm)] = pcm
-    # Every other sample: all there was of 8 kHz, and enough of 16.
-    samples = np.frombuffer(second, dtype=np.int16)[::2].astype(np.float32)
+    # Of 16 kHz every other sample, which is enough.
+    samples = np.frombuffer(second, dtype=np.int16)[:: bytes_per_ms // BYTES_PER_MS].astype(np.float32)
     peak = float(max(samples.max(), -samples.min()))
     return Look(samples, peak, float(np.sqrt(np.dot(samples, samples) / len(samples))))
 

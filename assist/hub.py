@@ -16,6 +16,9 @@ from assist.conversation import Flag
 from assist.errors import DuplicateCall, FutureCursor, UnknownCall
 from assist.events import AnyEvent, CallEnded, Entry, Line, Reviewed, line
 
+REMEMBER_BYTES = 2**20
+"""Logs of past calls in memory, counted as JSON; with their objects they take some four times as much."""
+
 
 class CallSummary(msgspec.Struct, frozen=True):
     """One row of the list of calls, kept up to date by the store from the entries it appends.
@@ -108,13 +111,14 @@ class Log:
 class Hub:
     """All logs of live calls, and the past ones somebody looks at. One instance, one event loop."""
 
-    def __init__(self, store: Store, keep: Callable[[Line], None], *, remember: int = 64) -> None:
+    def __init__(self, store: Store, keep: Callable[[Line], None], *, remember_bytes: int = REMEMBER_BYTES) -> None:
         self._store = store
         self._keep = keep
         self._live: dict[str, Log] = {}
         self._opening: set[str] = set()
         self._past: OrderedDict[str, Log] = OrderedDict()
-        self._remember = remember
+        self._remember_bytes = remember_bytes
+        self._past_bytes: dict[str, int] = {}
 
     @property
     def live(self) -> tuple[str, ...]:
@@ -198,8 +202,9 @@ class Hub:
 
     def _remember_past(self, log: Log) -> None:
         self._past[log.call] = log
-        while len(self._past) > self._remember:
+        self._past_bytes[log.call] = sum(len(each.raw) for each in log.lines)
+        while len(self._past) > 1 and sum(self._past_bytes.values()) > self._remember_bytes:
             oldest = next(iter(self._past))
             if self._past[oldest].kept < self._past[oldest].last_seq:
                 break  # not in the store yet: forgetting it now would lose it
-            del self._past[oldest]
+            del self._past[oldest], self._past_bytes[oldest]

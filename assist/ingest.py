@@ -44,6 +44,7 @@ from assist.protocols import (
     Sound,
     Wrote,
 )
+from assist.websocket import SHORTCUT, TURN, Shortcut
 
 log = logging.getLogger("assist.ingest")
 
@@ -51,7 +52,6 @@ ACK_S = 1.0
 SEND_S = 10.0
 MOST_OPENING_S = 600.0
 """So long a socket may go on speaking without opening a call."""
-TURN = 32
 UNAUTHORISED_S = 0.5
 """A key that is not let in hears so no sooner than this after it came, whatever was wrong with it."""
 SLACK = 0.1
@@ -105,6 +105,9 @@ class Ingest:
         """Roles were put right; the platform's channels are what they were."""
         self._bye = False
         self._over = False
+        self._shortcut: Shortcut = socket.scope.get("extensions", {}).get(SHORTCUT) or Shortcut()
+        self._patience = asyncio.timeout(None)
+        self._renew_at = 0.0
         self._messages = 0
         self._told = 0
         """Entries of its call's log that the dialect has been told."""
@@ -114,7 +117,8 @@ class Ingest:
 
     async def serve(self) -> None:
         """Accept, listen until something ends it, see the call out, close."""
-        self._came = asyncio.get_running_loop().time()
+        self._clock = asyncio.get_running_loop().time
+        self._came = self._clock()
         try:
             self.protocol.greet(handshake(self.socket))
         except WireError as refused:
@@ -175,7 +179,7 @@ class Ingest:
 
     async def _no_sooner(self, error: AssistError) -> None:
         if isinstance(error, Unauthorized):
-            await asyncio.sleep(self._came + UNAUTHORISED_S - asyncio.get_running_loop().time())
+            await asyncio.sleep(self._came + UNAUTHORISED_S - self._clock())
 
     def protocol_name(self) -> str | None:
         """The first subprotocol asked for is echoed: some platforms fail the handshake otherwise."""
@@ -187,18 +191,10 @@ class Ingest:
         await self._say(self.protocol.replies)
         if not self.protocol.joins:
             self.house.admit(written=self.protocol.written)
-        loop = asyncio.get_running_loop()
-        waiting_for = f"no hello within {limits.hello_timeout_s:g} s"
-        renewed, renew_at = False, 0.0
         try:
-            async with asyncio.timeout(limits.hello_timeout_s) as patience:
+            async with asyncio.timeout(limits.hello_timeout_s) as self._patience:
                 while True:
-                    message = _content(await self.socket.receive(), self.most_bytes)
-                    now = loop.time()
-                    self._count(now)
-                    if self._messages % TURN == 0:
-                        await asyncio.sleep(0)  # a socket that is always full must not keep the loop to itself
-                    for said in self.protocol.receive(message):
+                    for said in await self._next():
                         if isinstance(said, Sound):
                             assert self.call, "a dialect gives audio only after Opened"
                             if self.files and (early_s := self.call.early_s(said.party, said.payload)):
@@ -210,17 +206,62 @@ class Ingest:
                             return
                         else:
                             await self._do(said)
-                            renewed = False
-                    if not self.call:  # some clients keep a socket alive before they have anything to say
-                        patience.reschedule(min(now + limits.hello_timeout_s, self._came + MOST_OPENING_S))
-                    elif now >= renew_at or not renewed:
-                        waiting_for = f"nothing for {limits.idle_timeout_s:g} s"
-                        renewed, renew_at = True, now + SLACK * limits.idle_timeout_s
-                        # A paused call may be silent for as long as it likes: that its peer lives, pings tell.
-                        until = None if self.call.paused else loop.time() + (1 + SLACK) * limits.idle_timeout_s
-                        patience.reschedule(until)
+                            self._renew_at = 0.0
+                    self._renew()
+                    if self._messages % TURN == 0:
+                        await asyncio.sleep(0)  # a socket that is always full must not keep the loop to itself
         except TimeoutError:
-            raise Idle(waiting_for) from None
+            waited = f"nothing for {limits.idle_timeout_s:g} s"
+            raise Idle(waited if self.call else f"no hello within {limits.hello_timeout_s:g} s") from None
+
+    async def _next(self) -> list[Said]:
+        """What is to be done next. While it is waited for, audio is heard where it is read."""
+        if not self.files:  # a file that comes too fast is waited with
+            self._shortcut.hear = self._straight
+        try:
+            message = await self.socket.receive()
+        finally:
+            self._shortcut.hear = None
+        if "error" in message:
+            raise message["error"]
+        if "said" in message:
+            found: list[Said] = message["said"]
+            return found
+        return self._read(_content(message))
+
+    def _straight(self, message: str | bytes) -> Message | None:
+        """A message on the short cut; what is not audio, and what goes wrong, is left to who waits in `_next`."""
+        try:
+            said = self._read(message)
+            for n, each in enumerate(said):
+                if not isinstance(each, Sound):
+                    return {"type": "websocket.receive", "said": said[n:]}
+                assert self.call, "a dialect gives audio only after Opened"
+                self.call.hear(each.party, each.payload)
+            self._renew()
+        except Exception as error:
+            return {"type": "websocket.receive", "error": error}
+        return None
+
+    def _read(self, message: str | bytes) -> list[Said]:
+        """What a message says. Raises Oversize, TooFast, WireError."""
+        self._limit(message)
+        self._count(self._clock())
+        return self.protocol.receive(message)
+
+    def _limit(self, message: str | bytes) -> None:
+        if len(message) > self.most_bytes:
+            raise Oversize(f"a message of {len(message)} bytes; at most {self.most_bytes}")
+
+    def _renew(self) -> None:
+        """Patience with the peer begins anew; in a call only now and then."""
+        now, limits = self._clock(), self.house.settings.ingest
+        if not self.call:  # some clients keep a socket alive before they have anything to say
+            self._patience.reschedule(min(now + limits.hello_timeout_s, self._came + MOST_OPENING_S))
+        elif now >= self._renew_at:
+            self._renew_at = now + SLACK * limits.idle_timeout_s
+            # A paused call may be silent for as long as it likes: that its peer lives, pings tell.
+            self._patience.reschedule(None if self.call.paused else now + (1 + SLACK) * limits.idle_timeout_s)
 
     def _count(self, now: float) -> None:
         limits = self.house.settings.ingest
@@ -351,7 +392,9 @@ class Ingest:
         try:
             while True:
                 with contextlib.suppress(WireError):
-                    for said in self.protocol.receive(_content(await self.socket.receive(), self.most_bytes)):
+                    message = _content(await self.socket.receive())
+                    self._limit(message)
+                    for said in self.protocol.receive(message):
                         if isinstance(said, Due):
                             await self._say(self.protocol.replies)
                         elif isinstance(said, Bye):
@@ -400,19 +443,15 @@ def handshake(socket: Socket) -> Handshake:
     return Handshake(target.decode("latin-1"), headers, time.time(), tuple(scope.get("subprotocols") or ()))
 
 
-def _content(message: Message, most_bytes: int) -> str | bytes:
+def _content(message: Message) -> str | bytes:
     """What the peer sent. Raises WebSocketDisconnect, Oversize."""
     if message["type"] == "websocket.disconnect":
         if message.get("code") == 1009:
-            raise Oversize(f"a message far beyond {most_bytes} bytes")
+            raise Oversize("a message far beyond what is taken")
         # uvicorn says 1005 of a lost connection as well; only a close that the peer said carries a reason.
         raise WebSocketDisconnect(message.get("code", 1005) if "reason" in message else 1006)
     data: str | bytes | None = message.get("bytes")
-    if data is None:
-        data = message.get("text") or ""
-    if len(data) > most_bytes:
-        raise Oversize(f"a message of {len(data)} bytes; at most {most_bytes}")
-    return data
+    return message.get("text") or "" if data is None else data
 
 
 def _tell(call: Call, said: Said) -> None:

@@ -207,7 +207,7 @@ class Keeper:
 
     def _append(self, sound: Sound, pending: Pending) -> None:
         if sound.journal and pending:
-            sound.journal.append([Record(party, position, payload) for party, position, payload, _ in pending])
+            sound.journal.append(_joined(pending, sound.journal.header.width))
             for party, _, _, end_ms in pending:
                 sound.kept_ms[party] = end_ms
             pending.clear()  # before the sync: a sync that fails must not have them written again
@@ -222,6 +222,19 @@ class Keeper:
             if done:  # also where the disk cannot be trusted: it will never say otherwise
                 sound.journal = None
                 journal.close()
+
+
+def _joined(pending: Pending, width: int) -> list[Record]:
+    """What follows on without a gap as one record: head and checksum of each message would cost more than its bytes."""
+    runs: dict[Party, list[tuple[int, list[bytes]]]] = {}
+    ends: dict[Party, int] = {}
+    for party, position, payload, _ in pending:
+        if ends.get(party) == position:
+            runs[party][-1][1].append(payload)
+        else:
+            runs.setdefault(party, []).append((position, [payload]))
+        ends[party] = position + len(payload) // width
+    return [Record(party, position, b"".join(parts)) for party in runs for position, parts in runs[party]]
 
 
 def _remove(journal: Journal, path: Path) -> None:

@@ -7,17 +7,17 @@ Every frame goes to exactly one place: silence, an utterance, or skipped with a 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import msgspec
 import numpy as np
 
-from assist.audio import FRAME_MS, FRAME_SAMPLES, Party, Samples, Utterance
+from assist.audio import FRAME_MS, RATE_HZ, Party, Samples, Utterance, double
 
 IsVoiced = Callable[[bytes], bool]
-"""640 bytes of 16 kHz PCM to: is there speech in it? One instance per party; it may keep state."""
+"""20 ms of PCM at the segmenter's rate to: is there speech in it? One instance per party; it may keep state."""
 SpeechLeft = Callable[[Samples], float]
 """The last half second, int16 (n,), to the probability 0..1 that speech is still going on at its end."""
 
@@ -123,12 +123,16 @@ State = Literal["quiet", "speech", "pausing"]
 
 @dataclass(slots=True)
 class Segmenter:
-    """One party of one call. `push` frames in order; `starve` when none came for a while; `finish` once."""
+    """One party of one call. `push` frames in order; `starve` when none came for a while; `finish` once.
+
+    Frames stay at their own rate, `rate_hz`: only what somebody will listen to is made 16 kHz, once and as a whole.
+    """
 
     party: Party
     is_voiced: IsVoiced
     speech_left: SpeechLeft | None = None
     endpointing: Endpointing = field(default_factory=Endpointing)
+    rate_hz: int = RATE_HZ
     tally: Tally = field(default_factory=Tally)
     state: State = "quiet"
     _frames: deque[bytes] = field(default_factory=deque)
@@ -139,7 +143,7 @@ class Segmenter:
     _last_voiced: int = 0
     _recent: deque[bool] = field(default_factory=deque)
     _count: int = 0
-    _paused_frames: int = 0
+    _paused: Utterance | None = None
     _due: int = 0
     _told: bool = False
     _onset_frames: int = field(init=False)
@@ -228,7 +232,7 @@ class Segmenter:
             self._silent = 0
             self._last_voiced = len(self._frames)
             self._start_ms = self._next_ms - len(self._frames) * FRAME_MS
-            self._paused_frames = 0
+            self._paused = None
             self._told = False
             recent.clear()
             self._tell_began(signals)
@@ -244,7 +248,7 @@ class Segmenter:
             self._tell_began(signals)
             if self.state == "pausing":
                 self.state = "speech"
-                self._paused_frames = 0
+                self._paused = None
                 signals.append(WentOn(self.utterance_id))
         else:
             self._silent += 1
@@ -261,8 +265,7 @@ class Segmenter:
         if self.speech_left is None or self._silent >= self._hold_frames:
             return True
         self._due = min(self._silent + 5, self._hold_frames)
-        tail = b"".join(list(self._frames)[-25:])
-        return self.speech_left(np.frombuffer(tail, dtype=np.int16)) < 0.5
+        return self.speech_left(self._sound(list(self._frames)[-25:])) < 0.5
 
     def _tell_began(self, signals: list[Signal]) -> None:
         # Not at the first voiced frame: a click would be announced as speech and taken back.
@@ -275,8 +278,8 @@ class Segmenter:
 
     def _pause(self) -> Paused:
         self.state = "pausing"
-        self._paused_frames = len(self._frames)
-        return Paused(self._utterance(len(self._frames), "speculative"))
+        self._paused = self._utterance(len(self._frames), "speculative")
+        return Paused(self._paused)
 
     def _commit(self) -> list[Signal]:
         if not self._voiced:  # a cut left nothing but silence
@@ -292,18 +295,20 @@ class Segmenter:
             self._count += 1
             self._reset()
             return [blip]
-        confirmed = self._paused_frames > 0
-        length = self._paused_frames or min(len(self._frames), self._last_voiced + self._speculate_frames)
-        utterance = self._utterance(length, "final")
-        self._take(length)
+        paused = self._paused
+        if paused:
+            utterance = replace(paused, stage="final")
+        else:
+            utterance = self._utterance(min(len(self._frames), self._last_voiced + self._speculate_frames), "final")
+        self._take((utterance.end_ms - utterance.start_ms) // FRAME_MS)
         self._drop(len(self._frames))
         self._reset()
-        return [Ended(utterance, confirmed)]
+        return [Ended(utterance, confirmed=paused is not None)]
 
     def _cut(self) -> Ended:
         """Cut in the quietest gap after `cut_from_ms`; speech goes on in a new utterance."""
         samples = np.frombuffer(b"".join(self._frames), dtype=np.int16).astype(np.float32)
-        power = (samples.reshape(-1, FRAME_SAMPLES) ** 2).mean(axis=1)
+        power = (samples.reshape(len(self._frames), -1) ** 2).mean(axis=1)
         first = self.endpointing.cut_from_ms // FRAME_MS
         gap = CUT_GAP_MS // FRAME_MS
         smooth = np.convolve(power[first:], np.ones(gap), mode="valid")
@@ -326,9 +331,13 @@ class Segmenter:
             start_ms=self._start_ms,
             end_ms=self._start_ms + length * FRAME_MS,
             speech_end_ms=self._start_ms + (self._last_voiced if speech_end is None else speech_end) * FRAME_MS,
-            samples=np.frombuffer(b"".join(frames), dtype=np.int16),
+            samples=self._sound(frames),
             stage=stage,
         )
+
+    def _sound(self, frames: Iterable[bytes]) -> Samples:
+        samples = np.frombuffer(b"".join(frames), dtype=np.int16)
+        return samples if self.rate_hz == RATE_HZ else double(samples)
 
     def _take(self, length: int) -> None:
         for _ in range(length):
@@ -345,6 +354,7 @@ class Segmenter:
 
     def _reset(self) -> None:
         self.state = "quiet"
-        self._voiced = self._silent = self._last_voiced = self._paused_frames = 0
+        self._voiced = self._silent = self._last_voiced = 0
+        self._paused = None
         self._due = self._commit_frames
         self._recent.clear()

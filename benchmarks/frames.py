@@ -2,7 +2,7 @@
 
 A real server whose recogniser says nothing, in its own process; two-channel calls at the pace of speech from others
 (benchmarks/flood.py, one for every `--each` calls). What is left is the path of every frame: socket, websocket,
-dialect, mu-law to 16 kHz, timeline, voice gate, segmenter, journal; at ends of speech Silero's second opinion; finals
+dialect, mu-law to PCM, timeline, voice gate, segmenter, journal; at ends of speech Silero's second opinion; finals
 with no words in them. A message holds 20 ms of both channels: 50 messages and 100 frames a second and call.
 
 `server_cores` is the server's processor time over the seconds of `--hold_s`, `loop_cores` that of the event loop's

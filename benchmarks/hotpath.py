@@ -1,6 +1,6 @@
 """Time of each stage on one thread, without sockets: python -m benchmarks.hotpath [--repeat N]
 
-    frame      one party's 20 ms from a plain message: dialect, mu-law to 16 kHz, timeline, voice gate, segmenter
+    frame      one party's 20 ms from a plain message: dialect, mu-law to PCM, timeline, voice gate, segmenter
     segment    of that, the segmenter with the WebRTC gate and, at ends of speech, Silero's second opinion
     encode     a turn's text to its vector, alone
     sentiment, stress, topic    the analysers, in the order in which they run
@@ -26,11 +26,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
 from assist import analyse, replay
 from assist.analyse import Analyser
-from assist.audio import FRAME_MS, SAMPLES_PER_MS, Leg, Party, Samples, Timeline, Utterance
+from assist.audio import FRAME_MS, RATE_HZ, SAMPLES_PER_MS, Leg, Party, Samples, Timeline, Utterance, double
 from assist.config import Settings
 from assist.conversation import Conversation, Finding, Heard, Transcript, Turn
 from assist.flag import Watch
@@ -91,10 +89,12 @@ class TimedSearch(Search):
 
 def frames(recording: replay.Recording, watch: Stopwatch) -> None:
     """Every message of the call through dialect, leg, timeline, gate and segmenter of both parties."""
-    plain, speech_left, settings = Plain(), silero.load(), Settings()
-    legs = {party: Leg("mulaw", recording.rate_hz) for party in PARTIES}
+    plain, speech_left, settings, rate_hz = Plain(), silero.load(), Settings(), recording.rate_hz
+    legs = {party: Leg("mulaw", rate_hz) for party in PARTIES}
     timelines: dict[Party, Timeline[tuple[bytes, bytes]]] = {party: Timeline() for party in PARTIES}
-    segmenters = {party: Segmenter(party, webrtc.load(), speech_left, settings.endpointing) for party in PARTIES}
+    segmenters = {
+        party: Segmenter(party, webrtc.load(rate_hz), speech_left, settings.endpointing, rate_hz) for party in PARTIES
+    }
     for at_ms, messages in replay.frames(recording, "plain", "hotpath", {}):
         for message in messages:
             began = time.perf_counter_ns()
@@ -120,8 +120,7 @@ def heard(folder: Path) -> list[Heard]:
     sound: dict[str, Samples] = {}
     for party in PARTIES:
         channel = recording.agent if party == "agent" else recording.customer
-        pieces = Leg("l16", recording.rate_hz).push(channel.astype("<i2").tobytes())
-        sound[party] = np.frombuffer(b"".join(pcm for pcm, _ in pieces), dtype=np.int16)
+        sound[party] = channel if recording.rate_hz == RATE_HZ else double(channel)
     turns = []
     for number, turn in enumerate(sorted(script.turn, key=lambda t: t.end_ms), 1):
         start, end = max(0, turn.start_ms - LEAD_MS), turn.end_ms + TAIL_MS

@@ -12,7 +12,7 @@ Every `--sample_s` the server is looked at (benchmarks/vitals.py). Growth is cou
 run, 10 minutes at most, twice: the last tenth's median against that of the tenth after the warm-up, and by least
 squares over time beside the number of live calls, so that a busier end is no leak. It is judged where the run went on
 for 20 minutes after the warm-up: before, a server still grows into its work (models that load at the first turn that
-needs them, the 64 past calls whose logs it remembers). Descriptors and tasks are judged always: when all calls have
+needs them, the past calls whose logs it remembers). Descriptors and tasks are judged always: when all calls have
 gone they must be as many as before the first one came.
 
 `--overload 2` asks whether a server that is offered more than its door lets in keeps its word: half the calls for
@@ -72,7 +72,7 @@ BACK_S: Final = 10.0
 WINDOW_S: Final = 5.0
 LEAST: Final = 3
 """Finals in a window from which a median is taken."""
-GROWTH_PERCENT: Final = 5.0
+GROWTH_PERCENT: Final = 2.0
 END_S: Final = 150.0
 RESUMES: Final = 5
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assist.audio import FRAME_MS, Encoding, Leg, Timeline, Utterance, decode, encode_mulaw
+from assist.audio import FRAME_MS, Encoding, Leg, Timeline, Utterance, decode, double, encode_mulaw
 from assist.errors import BadEncoding
 
 
@@ -87,26 +87,27 @@ def test_any_chunking_gives_the_same_frames(
     edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
     got = [frame for start, end in itertools.pairwise(edges) for frame in pieces.push(data[start:end])]
     assert got == wanted
-    assert all(len(pcm) == 640 for pcm, _ in got)
+    assert all(pcm == decode(raw, encoding).tobytes() for pcm, raw in got)
+    assert all(len(pcm) == 2 * rate_hz * FRAME_MS // 1000 for pcm, _ in got)
     assert b"".join(raw for _, raw in got) == data[: len(got) * whole.frame_bytes]
     kept_back = len(data) - len(got) * whole.frame_bytes
     assert kept_back < whole.frame_bytes
     assert whole.rest_ms == pieces.rest_ms == kept_back * 1000 / whole.width / rate_hz
 
 
-def test_what_is_at_16_khz_already_is_left_as_it_is() -> None:
+@pytest.mark.parametrize("rate_hz", [8_000, 16_000])
+def test_linear_pcm_is_left_as_it_is(rate_hz: int) -> None:
     samples = np.arange(-320, 320, dtype=np.int16)
-    assert b"".join(pcm for pcm, _ in Leg("l16", 16_000).push(samples.tobytes())) == samples.tobytes()
+    assert b"".join(pcm for pcm, _ in Leg("l16", rate_hz).push(samples.tobytes())) == samples.tobytes()
 
 
 @pytest.mark.parametrize("frequency_hz", [100, 440, 1_000, 3_000])
 def test_doubling_keeps_length_level_and_time(frequency_hz: int) -> None:
     at = np.arange(8_000) / 8_000
     sound = (np.sin(2 * np.pi * frequency_hz * at) * 10_000).astype(np.int16)
-    frames = Leg("l16", 8_000).push(sound.tobytes())
-    out = np.frombuffer(b"".join(pcm for pcm, _ in frames), dtype=np.int16).astype(np.float64)
+    out = double(sound)
     assert len(out) == 16_000
-    wanted = np.sin(2 * np.pi * frequency_hz * (np.arange(16_000) / 16_000 - 0.001)) * 10_000  # 1 ms late, as stated
+    wanted = np.sin(2 * np.pi * frequency_hz * (np.arange(16_000) / 16_000)) * 10_000
     error = out[400:-400] - wanted[400:-400]
     assert np.sqrt(np.mean(error**2)) < 0.02 * 10_000 / np.sqrt(2)
 
@@ -114,10 +115,19 @@ def test_doubling_keeps_length_level_and_time(frequency_hz: int) -> None:
 def test_doubling_loud_noise_clips_instead_of_wrapping() -> None:
     rng = np.random.default_rng(3)
     sound = rng.choice(np.array([-32_768, 32_767], dtype=np.int16), 1_600)
-    (*_, (pcm, _)) = Leg("l16", 8_000).push(sound.tobytes())
-    out = np.frombuffer(pcm, dtype=np.int16).astype(np.int32)
-    known = sound[-168:-8].astype(np.int32)
-    assert np.array_equal(out[0::2], known)
+    out = double(sound)
+    assert np.array_equal(out[0::2], sound)
+    high = np.flatnonzero((sound[:-1] == 32_767) & (sound[1:] == 32_767))
+    assert out[1::2][high].min() > 0, "between two loud samples is no other sign"
+
+
+@given(st.lists(st.integers(-32_768, 32_767), max_size=200), st.integers(0, 200))
+def test_what_is_doubled_does_not_change_when_more_is_said(values: list[int], length: int) -> None:
+    samples = np.array(values, dtype=np.int16)
+    beginning = double(samples[:length])
+    assert len(beginning) == 2 * len(samples[:length])
+    sure = max(0, len(beginning) - 16)  # the last millisecond had silence to its right
+    assert np.array_equal(beginning[:sure], double(samples)[:sure])
 
 
 @pytest.mark.parametrize(("encoding", "rate_hz"), [("mulaw", 44_100), ("l16", 0), ("opus", 8_000)])

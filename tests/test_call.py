@@ -120,8 +120,8 @@ async def test_any_chunk_size_hears_the_same(chunk_ms: int) -> None:
         await made.speak("customer", [(False, 500), (True, 1_000), (False, 800), (True, 700), (False, 600)], chunk_ms)
         last = await made.end()
     heard = [(t.start_ms, t.end_ms) for t in made.finals("customer")]
-    assert heard == [(300, 1_520), (2_100, 3_020)]
-    assert last.ledger["customer"].transcribed_ms == 1_380 + 1_080
+    assert heard == [(300, 1_500), (2_100, 3_000)]
+    assert last.ledger["customer"].transcribed_ms == 1_360 + 1_060
     assert last.ledger["agent"].silence_ms == last.ledger["agent"].received_ms == 3_600
     assert last.duration_ms == 3_600
 
@@ -202,7 +202,7 @@ async def test_speech_that_goes_on_withdraws_what_was_shown() -> None:
         await made.end()
     (final,) = made.finals()
     assert withdrawn.utterance == final.utterance
-    assert final.end_ms == 1_820
+    assert final.end_ms == 1_800
     stages = [each.transcript.stage for each in made.events(Transcribed)]
     assert stages[0] == "speculative"
     assert stages[-1] == "final"
@@ -444,7 +444,7 @@ async def test_silence_of_the_recogniser_moves_nothing() -> None:
         last = await made.end()
     assert [t.text for t in made.finals()] == [""]
     assert not made.events(Noticed)
-    assert last.ledger["customer"].transcribed_ms == 1_180
+    assert last.ledger["customer"].transcribed_ms == 1_160
 
 
 # ---- failures
@@ -549,7 +549,7 @@ async def test_nothing_said_in_a_pause_is_kept_or_transcribed() -> None:
         await made.keeper.flush()
         kept = sum(len(record.payload) for record in read(made.sound.path)[1] if record.party == "customer")
     assert kept == 1_800 * 8
-    assert [(t.start_ms, t.end_ms) for t in made.finals()] == [(0, 600), (2_600, 3_220)]
+    assert [(t.start_ms, t.end_ms) for t in made.finals()] == [(0, 600), (2_600, 3_200)]
     assert last.ledger["customer"].skipped_ms == {"paused": 2_000}
     assert last.anomalies == {"second_pause": 1}
     assert (made.events(Paused), made.events(Resumed)) == ([Paused("card")], [Resumed("")])

@@ -226,7 +226,7 @@ async def test_a_review_of_a_past_call_goes_on_its_log() -> None:
 
 
 async def test_past_logs_are_forgotten_only_once_they_are_kept() -> None:
-    made, kept = hub(remember=2)
+    made, kept = hub(remember_bytes=2 * len(Log("a").next(ENDED, 0).raw))
     for call in "abcd":
         log = await made.open(call)
         made.publish(log, ENDED, 0)

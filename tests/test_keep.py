@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from assist.audio import Party
 from assist.conversation import Transcript
@@ -17,7 +19,7 @@ from assist.errors import StoreFailed
 from assist.events import CallEnded, Line, Transcribed
 from assist.hub import Hub, Store
 from assist.journal import Journal, Record, read
-from assist.keep import MOST_AUDIO_BYTES, Keeper, Sound, recover
+from assist.keep import MOST_AUDIO_BYTES, Keeper, Pending, Sound, _joined, recover
 from assist.stores.memory import Memory
 from assist.stores.sqlite import Sqlite
 from tests.contracts.store import ENDED, STARTED, lines, spoken
@@ -49,6 +51,15 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     made: Store = Memory() if request.param == "memory" else Sqlite(tmp_path / "assist.db")
     yield made
     made.close()
+
+
+def positions(path: Path) -> list[int]:
+    """Where each `FRAME` of a journal stands, in file order; what followed on is one record."""
+    found: list[int] = []
+    for record in read(path)[1]:
+        assert record.payload == FRAME * (len(record.payload) // len(FRAME))
+        found.extend(range(record.position, record.position + len(record.payload), len(FRAME)))
+    return found
 
 
 @asynccontextmanager
@@ -84,7 +95,7 @@ async def test_lines_and_audio_reach_the_disk_by_themselves(store: Store, tmp_pa
         assert kept == {"c": 3}
         assert sound.kept_ms == {"agent": 1_000, "customer": 500}
         assert store.read("c") == log
-        assert len(read(keeper.path("c"))[1]) == 75
+        assert len(positions(keeper.path("c"))) == 75
     assert keeper.failing == ""
 
 
@@ -96,7 +107,7 @@ async def test_an_ended_call_gives_its_journal_back(tmp_path: Path) -> None:
         await keeper.flush()
         assert sound.journal is None
         assert keeper._sounds == []
-        assert len(read(sound.path)[1]) == 3
+        assert len(positions(sound.path)) == 3
 
 
 async def test_one_id_has_one_journal(tmp_path: Path) -> None:
@@ -167,7 +178,7 @@ async def test_whoever_gives_up_waiting_costs_no_line(tmp_path: Path) -> None:
         await keeper.flush()
         assert store.read("c") == log
         assert [seq for batch in store.batches for seq in batch] == list(range(1, 30))
-        assert [record.position for record in read(sound.path)[1]] == [n * 160 for n in range(29)]
+        assert positions(sound.path) == [n * 160 for n in range(29)]
 
 
 async def test_a_store_that_never_takes_anything_is_told_of_at_last(
@@ -207,7 +218,7 @@ async def test_a_full_disk_keeps_audio_waiting_and_then_takes_it_whole(tmp_path:
         sound.closing = True
         await keeper.flush()
         assert (keeper.failing, sound.waiting_bytes, sound.kept_ms["agent"]) == ("", 0, 700)
-        assert [record.position for record in read(sound.path)[1]] == [n * 160 for n in range(35)]
+        assert positions(sound.path) == [n * 160 for n in range(35)]
 
 
 async def test_one_bad_journal_holds_back_no_other_and_no_line(tmp_path: Path) -> None:
@@ -237,7 +248,7 @@ async def test_a_sync_that_fails_has_nothing_written_twice(tmp_path: Path, monke
             await keeper.flush()
         assert "input/output error" in keeper.failing or "earlier sync" in keeper.failing
         monkeypatch.undo()
-        assert [record.position for record in read(sound.path)[1]] == [n * 160 for n in range(5)]
+        assert positions(sound.path) == [n * 160 for n in range(5)]
         sound.closing = True
         await keeper.flush()
         assert sound.journal is None, "a disk that cannot be trusted must not hold an ended call for ever"
@@ -343,3 +354,28 @@ def test_finals_longer_than_the_audio_on_disk_do_not_make_up_any(store: Store, t
     recover(store, lambda call: path)
     ledger = ended(store).ledger["agent"]
     assert (ledger.received_ms, ledger.transcribed_ms, ledger.skipped_ms) == (200, 200, {"interrupted": 0})
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from(BOTH), st.sampled_from([0, 0, 0, 320]), st.integers(1, 400)), max_size=40),
+    st.integers(1, 2),
+)
+def test_what_follows_on_is_one_record_and_nothing_moves(said: list[tuple[Party, int, int]], width: int) -> None:
+    at: dict[Party, int] = dict.fromkeys(BOTH, 0)
+    pending: Pending = []
+    wanted = {}
+    for n, (party, hole, samples) in enumerate(said):
+        at[party] += hole
+        payload = bytes([n]) * samples * width
+        pending.append((party, at[party], payload, 0))
+        wanted.update({(party, at[party] + i): payload[:width] for i in range(samples)})
+        at[party] += samples
+    found: dict[tuple[Party, int], bytes] = {}
+    for record in _joined(pending, width):
+        for i in range(len(record.payload) // width):
+            assert (record.party, record.position + i) not in found
+            found[record.party, record.position + i] = record.payload[i * width : (i + 1) * width]
+    assert found == wanted
+    holes = sum(hole > 0 for _, hole, _ in said)
+    assert len(_joined(pending, width)) <= len({party for party, _, _ in said}) + holes

@@ -12,7 +12,7 @@ LOUD = 6_000
 
 
 def is_loud(pcm: bytes) -> bool:
-    """640 bytes of PCM: is anything in it louder than line noise?"""
+    """20 ms of PCM: is anything in it louder than line noise?"""
     return bool(np.abs(np.frombuffer(pcm, dtype=np.int16).astype(np.int32)).max() > 500)
 
 

@@ -65,8 +65,7 @@ class Wrote:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Sound:
+class Sound(msgspec.Struct, frozen=True, gc=False):
     """Bytes of one party in the call's encoding, any length."""
 
     party: Party

@@ -17,7 +17,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from assist.audio import RATE_HZ, Leg, Samples, Utterance
+from assist.audio import RATE_HZ, Samples, Utterance, double
 from assist.conversation import Conversation, Heard, Transcript, Turn
 from assist.knowledge import Knowledge
 from assist.search import Search
@@ -155,8 +155,7 @@ def turns(articles: int, calls: int, each: int) -> Times:
 def voices(seconds: int = STRESS_S) -> list[Samples]:
     """The customer of the shipped call in stretches of `seconds`, 16 kHz, those without speech left out."""
     sound, rate_hz = soundfile.read(SHIPPED / "call.wav", dtype="int16")
-    pcm = b"".join(frame for frame, _ in Leg("l16", rate_hz).push(np.ascontiguousarray(sound[:, 1]).tobytes()))
-    whole = np.frombuffer(pcm, dtype=np.int16)
+    whole = sound[:, 1] if rate_hz == RATE_HZ else double(sound[:, 1])
     pieces = [whole[at : at + seconds * RATE_HZ] for at in range(0, len(whole) - seconds * RATE_HZ, seconds * RATE_HZ)]
     return [piece for piece in pieces if np.abs(piece.astype(np.int32)).mean() > 300]
 

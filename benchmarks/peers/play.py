@@ -21,7 +21,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from assist import replay
-from assist.audio import FRAME_MS, Leg, encode_mulaw
+from assist.audio import FRAME_MS, RATE_HZ, decode, double, encode_mulaw
 from assist.conversation import Transcript
 from benchmarks.calls import Script, script_of
 from benchmarks.follow import Received, Span, follow, looped
@@ -59,7 +59,9 @@ def call_of(recording: Path) -> Call:
     both = tape(read)
     alone = {}
     for party, samples in (("agent", read.agent), ("customer", read.customer)):
-        frames = [pcm for pcm, _ in Leg("mulaw", read.rate_hz).push(encode_mulaw(samples))]
+        line = decode(encode_mulaw(samples), "mulaw")
+        wide = (line if read.rate_hz == RATE_HZ else double(line)).tobytes()
+        frames = [wide[at : at + 640] for at in range(0, len(wide) - 639, 640)]
         alone[party] = frames + [bytes(640)] * (len(both.frames) - len(frames))
     return Call(both, alone, script)
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from assist import replay
-from assist.audio import FRAME_SAMPLES, RATE_HZ, SAMPLES_PER_MS, Leg, Samples
+from assist.audio import FRAME_SAMPLES, RATE_HZ, SAMPLES_PER_MS, Samples, double
 from assist.errors import ModelMissing
 from benchmarks.calls import SHIPPED, script_of
 from models import silero, webrtc
@@ -29,8 +29,7 @@ def speech() -> Samples:
     """One sentence of the shipped call (a synthetic voice), 16 kHz, without the silence after it."""
     script, recording = script_of(SHIPPED), replay.read(SHIPPED)
     assert script
-    frames = Leg("l16", recording.rate_hz).push(recording.agent.astype("<i2").tobytes())
-    whole = np.frombuffer(b"".join(pcm for pcm, _ in frames), dtype=np.int16)
+    whole = double(recording.agent)
     turn = next(turn for turn in script.turn if turn.text.startswith("Please open the settings"))
     said = whole[turn.start_ms * SAMPLES_PER_MS : turn.end_ms * SAMPLES_PER_MS]
     return said[: np.flatnonzero(np.abs(said) > 300)[-1] + 1]
@@ -106,10 +105,22 @@ def test_each_party_has_a_detector_of_its_own() -> None:
     assert webrtc.load() is not webrtc.load()
 
 
-@pytest.mark.parametrize("size", [0, 2, 320, 638, 642, 1280])
-def test_a_frame_of_another_size_is_refused(size: int) -> None:
+def test_webrtc_hears_the_telephone_as_it_hears_the_same_doubled() -> None:
+    narrow = replay.read(SHIPPED).customer
+    at_8, at_16 = webrtc.load(8_000), webrtc.load(RATE_HZ)
+    wide = double(narrow)
+    half = FRAME_SAMPLES // 2
+    alike = [
+        at_8(narrow[n * half : (n + 1) * half].tobytes()) == at_16(wide[2 * n * half : 2 * (n + 1) * half].tobytes())
+        for n in range(len(narrow) // half)
+    ]
+    assert sum(alike) >= 0.99 * len(alike)
+
+
+@pytest.mark.parametrize(("rate_hz", "size"), [(16_000, n) for n in (0, 2, 320, 638, 642, 1280)] + [(8_000, 640)])
+def test_a_frame_of_another_size_is_refused(rate_hz: int, size: int) -> None:
     with pytest.raises(ValueError, match="20 ms"):
-        webrtc.load()(bytes(size))
+        webrtc.load(rate_hz)(bytes(size))
 
 
 def test_a_missing_library_is_loud(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

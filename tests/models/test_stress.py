@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as stn
 
 import models
-from assist.audio import Leg, Party, Samples, Utterance, encode_mulaw
+from assist.audio import Party, Samples, Utterance, decode, double, encode_mulaw
 from assist.conversation import Conversation, Evidence, Finding, Heard, Transcript, Turn
 from assist.errors import ConfigError
 from benchmarks.accuracy import sounds
@@ -26,10 +26,9 @@ RAISED = sounds.voice(165, 3, tilt=0.9, rough=0.004, syllables=5, seed=10)
 
 
 def held(sound: sounds.Sound) -> Samples:
-    """8 kHz as a call holds it: 16 kHz, after the leg's own interpolator."""
+    """8 kHz as an utterance holds it: 16 kHz."""
     whole = sound[: len(sound) // 160 * 160]
-    pcm = b"".join(frame for frame, _ in Leg("mulaw", 8_000).push(encode_mulaw(whole)))
-    return np.frombuffer(pcm, dtype=np.int16)
+    return double(decode(encode_mulaw(whole), "mulaw"))
 
 
 def heard(sound: sounds.Sound, party: Party = "customer", start_ms: int = 0, alone: bool = True) -> Heard:
