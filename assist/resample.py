@@ -17,7 +17,7 @@ LOWEST_HZ, HIGHEST_HZ = 4_000, 192_000
 class Resampler:
     """Linear PCM of any rate, as it comes, to 16 kHz: n samples to n * 16000 / rate of them, rounded up over the whole.
 
-    For what carries rates that `Leg` does not take. 8 kHz comes out as `double` makes it, but late. The filter (16 taps, more
+    For what carries rates that `Leg` does not take. 8 kHz comes out as by `double`, but late. The filter (16 taps, more
     where the rate falls) makes it late by half its length, 1 ms from 8 kHz up.
     Source: Oppenheim & Schafer, Discrete-Time Signal Processing, section 4.6 (changing the rate by a ratio).
     """

@@ -65,7 +65,8 @@ class Wrote:
     text: str
 
 
-class Sound(msgspec.Struct, frozen=True, gc=False):
+@dataclass(frozen=True, slots=True)
+class Sound:
     """Bytes of one party in the call's encoding, any length."""
 
     party: Party
