@@ -25,6 +25,7 @@ import socket as sockets
 import struct
 import sys
 import time
+import urllib.request
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -243,10 +244,21 @@ async def play(
 
 
 async def send(
-    client: Client, recording: Recording, url: str, *, speed: float = 1.0, faults: Faults | None = None
+    client: Client, recording: Recording, url: str, *, speed: float = 1.0, faults: Faults | None = None, http: str = ""
 ) -> Played:
-    """Play all of it as `client` says it. Raises OSError, WebSocketException where nobody is there to be talked to."""
+    """Play all of it as `client` says it. `http`: where it announces its call, http://host:port.
+
+    Raises OSError, WebSocketException where nobody is there to be talked to.
+    """
+    for path, body in client.announcements():
+        await asyncio.to_thread(_post, f"{http}{path}", body)
     return await _Playing(client, speed, faults or Faults()).play(recording, url)
+
+
+def _post(url: str, body: dict[str, str]) -> None:
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=READY_S) as answer:
+        answer.read()
 
 
 class _Playing:
@@ -393,6 +405,7 @@ def _asked() -> argparse.Namespace:
     parser.add_argument("file")
     parser.add_argument("--as", dest="dialect", choices=sorted(MODULES), default="plain")
     parser.add_argument("--to", default="ws://127.0.0.1:8765")
+    parser.add_argument("--http", default="http://127.0.0.1:8765", help="where AudioSocket's streams are announced")
     parser.add_argument("--call", default="")
     parser.add_argument("--speed", type=float, default=1.0)
     parser.add_argument("--frame-ms", type=int, default=0, help="default: as the platform does it")
@@ -433,7 +446,7 @@ def main() -> int:
         recording = read(given.file)
         setup = Setup(call, recording.rate_hz, given.frame_ms, {}, given.key, given.secret)
         client = make(given.dialect, setup)
-        played = asyncio.run(send(client, recording, given.to, speed=given.speed, faults=faults))
+        played = asyncio.run(send(client, recording, given.to, speed=given.speed, faults=faults, http=given.http))
     except (BadMessage, OSError, ValueError, WebSocketException) as error:
         print(f"replay: {error}", file=sys.stderr)
         return 2

@@ -18,6 +18,11 @@ two hand-overs to a thread per turn, waiting for the interpreter while other cal
 
 from __future__ import annotations
 
+import os
+
+# Before numpy is imported, as server.py does it: this is about one thread.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import argparse
 import gc
 import time

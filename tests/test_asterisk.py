@@ -16,6 +16,7 @@ from websockets.exceptions import InvalidStatus
 
 from assist import replay
 from assist.audio import Party, decode, encode_mulaw
+from assist.clients import Setup, make
 from assist.config import Settings, load
 from assist.errors import ConfigError
 from assist.tcp import bind
@@ -157,6 +158,19 @@ async def test_two_audiosocket_streams_are_one_call(
         assert books["gap_ms"] == 0 and books["received_ms"] == pytest.approx(
             sum(map(len, spoken[party])) / 8, abs=0.07
         )
+
+
+async def test_replay_announces_its_streams_and_plays_both(
+    asterisk: tuple[door.Door, int], wanted: dict[str, list[tuple[str, int]]]
+) -> None:
+    server, port = asterisk
+    recording, call = replay.read(SHIPPED), new_id()
+    client = make("audiosocket", Setup(call, recording.rate_hz))
+    played = await replay.send(client, recording, f"tcp://127.0.0.1:{port}", speed=15, http=server.url)
+    assert (played.outcome, played.reason) == ("ended", "")
+    events = await ended(server, call)
+    same(heard(events), wanted)
+    assert all(events[-1]["ledger"][party]["gap_ms"] == 0 for party in BOTH)
 
 
 async def test_a_leg_that_is_silent_at_source_is_placed_by_when_it_comes(

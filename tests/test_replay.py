@@ -22,7 +22,8 @@ from assist import replay
 from assist.access import Access
 from assist.clients import MODULES, Setup, make
 from assist.clients.faults import Faults, Timed, spoilt
-from assist.errors import BadMessage
+from assist.errors import BadMessage, Unauthorized
+from assist.proof import Proof
 from assist.protocols import Handshake
 from benchmarks import door
 from benchmarks.calls import SHIPPED
@@ -103,6 +104,16 @@ def test_a_signed_audiohook_request_is_let_in_once(url: str) -> None:
     access.check(Handshake(target, headers, time.time()))
     with pytest.raises(Exception, match="used before"):
         access.check(Handshake(target, headers, time.time()))
+
+
+@pytest.mark.parametrize("dialect", [name for name, module in MODULES.items() if module == "twilio"])
+def test_what_a_client_proves_lets_it_in(dialect: str) -> None:
+    (line, *_) = make(dialect, Setup("c", secret="user:token")).lines("wss://there.example")
+    headers = {name.lower(): value for name, value in line.headers.items()}
+    handshake = Handshake(f"/ingest/{dialect}", {"host": "there.example", **headers}, time.time())
+    Proof(dialect, "user:token").check(handshake)
+    with pytest.raises(Unauthorized):
+        Proof(dialect, "user:other").check(handshake)
 
 
 def test_a_signed_twilio_request_is_signed_over_its_url() -> None:

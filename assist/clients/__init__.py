@@ -91,6 +91,10 @@ class Client:
         """The connections to `url`: a server, or where it has a path, one of its sockets."""
         return [Line(at(url, f"/ingest/{self.name}"))]
 
+    def announcements(self) -> list[tuple[str, dict[str, str]]]:
+        """Paths of the server's and the JSON to post to them before anything is connected."""
+        return []
+
     def opening(self, line: int) -> list[Message]:
         """What stands before the audio."""
         return []

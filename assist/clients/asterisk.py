@@ -44,19 +44,25 @@ class Asterisk(Client):
 
 
 class AudioSocket(Client):
-    """Two connections; `stream_ids` are what they give as theirs, to be announced to the server beforehand."""
+    """Two connections, whose streams' ids are announced beforehand, as one CURL() in a dialplan does it."""
 
     hangs_up_s = 0.0
 
     def __init__(self, name: str, setup: Setup) -> None:
         super().__init__(name, setup)
-        self.stream_ids = [uuid.uuid5(uuid.NAMESPACE_URL, f"{setup.call}/{party}") for party in PARTIES]
+        self._streams = [uuid.uuid5(uuid.NAMESPACE_URL, f"{setup.call}/{party}") for party in PARTIES]
 
     def lines(self, url: str) -> list[Line]:
         return [Line(f"tcp://{url.partition('://')[2]}") for _ in PARTIES]
 
+    def announcements(self) -> list[tuple[str, dict[str, str]]]:
+        return [
+            ("/legs", {"uuid": str(stream), "ref": self.call, "party": party})
+            for stream, party in zip(self._streams, PARTIES, strict=True)
+        ]
+
     def opening(self, line: int) -> list[Message]:
-        return [_frame(0x01, self.stream_ids[line].bytes)]
+        return [_frame(0x01, self._streams[line].bytes)]
 
     def audio(self, agent: Samples, customer: Samples) -> list[tuple[int, Message]]:
         kind = 0x10 if self.rate_hz == 8_000 else 0x12

@@ -11,6 +11,7 @@ import base64
 import hashlib
 import hmac
 import json
+import time
 import uuid
 from dataclasses import dataclass
 from typing import Any, Final
@@ -50,7 +51,7 @@ NAMES: Final = {
 
 
 class Twilio(Client):
-    """With a `secret` (the account's token) the request is signed: HMAC-SHA1 of the URL."""
+    """With a `secret` each request is signed, or brings it, as the platform does that."""
 
     hangs_up_s = 5.0
 
@@ -64,10 +65,7 @@ class Twilio(Client):
 
     def lines(self, url: str) -> list[Line]:
         whole = at(url, f"/ingest/{self.name}")
-        headers = {}
-        if self.setup.secret:
-            mac = hmac.new(self.setup.secret.encode(), whole.encode(), hashlib.sha1).digest()
-            headers["X-Twilio-Signature"] = base64.b64encode(mac).decode()
+        headers = signed(self.name, self.setup.secret, whole) if self.setup.secret else {}
         return [Line(whole, headers) for _ in self._parties]
 
     def opening(self, line: int) -> list[Message]:
@@ -120,3 +118,29 @@ class Twilio(Client):
 def make(name: str, setup: Setup) -> Twilio:
     """One call."""
     return Twilio(name, setup)
+
+
+def signed(name: str, secret: str, url: str) -> dict[str, str]:
+    """What the platform puts into its request for a socket."""
+    key = secret.encode()
+    match name:
+        case "twilio":
+            return {"X-Twilio-Signature": _base64(hmac.digest(key, url.encode(), hashlib.sha1))}
+        case "plivo":
+            nonce = uuid.uuid4().hex
+            mark = _base64(hmac.digest(key, f"{url}.{nonce}".encode(), hashlib.sha256))
+            return {"X-Plivo-Signature-V3": mark, "X-Plivo-Signature-V3-Nonce": nonce}
+        case "fonoster":
+            moment = str(int(time.time()))
+            mark = hmac.digest(key, f"{moment}.{url}".encode(), hashlib.sha256).hex()
+            return {"x-fonoster-signature": mark, "x-fonoster-timestamp": moment}
+        case "telnyx":
+            return {"x-telnyx-streaming-auth-token": secret}
+        case "exotel":
+            return {"Authorization": f"Basic {_base64(key)}"}
+        case _:
+            return {"Authorization": f"Bearer {secret}"}
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()

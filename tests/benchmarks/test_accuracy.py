@@ -13,7 +13,7 @@ from benchmarks.accuracy.__main__ import measured
 from benchmarks.accuracy.figures import Figure, Measured
 from benchmarks.accuracy.keys import TASKS
 
-MOST_S = 150.0  # a minute on a quiet machine; cold caches of a busy one have doubled it
+MOST_S = 350.0  # a minute where a processor has VNNI for the int8 encoder; 209 s were seen on a busy one without
 
 
 @pytest.fixture(scope="module")

@@ -301,7 +301,7 @@ def test_a_play_over_real_sockets(kind: str, micro: Path, short_call: Path, tmp_
         found = play(BY_NAME[kind], url, call, 1, seconds)
     assert found.refusals == []
     assert (len(found.waits), found.failed) == (1, 0)
-    assert 400 < found.waits[0] < WAIT_MS, "no server can know earlier that a turn is over"
+    assert 240 < found.waits[0] < WAIT_MS, "no server can know earlier that a turn is over"
 
 
 def test_who_does_not_start_is_no_silent_zero(micro: Path, tmp_path: Path) -> None:
