@@ -125,10 +125,10 @@ def signed(name: str, secret: str, url: str) -> dict[str, str]:
     key = secret.encode()
     match name:
         case "twilio":
-            return {"X-Twilio-Signature": _base64(hmac.digest(key, url.encode(), hashlib.sha1))}
+            return {"X-Twilio-Signature": _printed(hmac.digest(key, url.encode(), hashlib.sha1))}
         case "plivo":
             nonce = uuid.uuid4().hex
-            mark = _base64(hmac.digest(key, f"{url}.{nonce}".encode(), hashlib.sha256))
+            mark = _printed(hmac.digest(key, f"{url}.{nonce}".encode(), hashlib.sha256))
             return {"X-Plivo-Signature-V3": mark, "X-Plivo-Signature-V3-Nonce": nonce}
         case "fonoster":
             moment = str(int(time.time()))
@@ -137,10 +137,10 @@ def signed(name: str, secret: str, url: str) -> dict[str, str]:
         case "telnyx":
             return {"x-telnyx-streaming-auth-token": secret}
         case "exotel":
-            return {"Authorization": f"Basic {_base64(key)}"}
+            return {"Authorization": f"Basic {_printed(key)}"}
         case _:
             return {"Authorization": f"Bearer {secret}"}
 
 
-def _base64(data: bytes) -> str:
+def _printed(data: bytes) -> str:
     return base64.b64encode(data).decode()
