@@ -36,13 +36,17 @@ def test_it_says_what_the_whole_says_when_the_rest_is_forbidden(whole: Path, les
     all_of_it, part = (whisper.load(str(each), workers=1, random_tokens_per_s=3.4) for each in (whole, less))
     kept = set(trim.vocabulary(less))
     all_of_it._suppressed += [n for n, token in enumerate(trim.vocabulary(whole)) if token not in kept]
-    sound = utterance(babble(4_000)).samples
-    said = [
-        each._hear([whisper.Stretch(utterance(sound), 0, sound, 10, "en")])[0].decoded for each in (all_of_it, part)
-    ]
-    assert said[0].text == said[1].text != ""
-    assert said[0].no_speech == pytest.approx(said[1].no_speech, rel=0.5)  # of fewer tokens in all
-    np.testing.assert_allclose(said[0].chances, said[1].chances, rtol=0.05)
+    words = 0
+    for seed in range(1, 9):  # random weights say nothing of some sounds; of which, hangs on the processor
+        sound = utterance(babble(4_000, seed=seed)).samples
+        one, other = (
+            each._hear([whisper.Stretch(utterance(sound), 0, sound, 10, "en")])[0].decoded for each in (all_of_it, part)
+        )
+        assert one.text == other.text
+        assert one.no_speech == pytest.approx(other.no_speech, rel=0.5)  # of fewer tokens in all
+        np.testing.assert_allclose(one.chances, other.chances, rtol=0.05)
+        words += len(one.text)
+    assert words
 
 
 def test_it_is_a_recogniser_like_any_other(less: Path) -> None:
