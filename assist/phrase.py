@@ -83,7 +83,7 @@ def stem(word: str) -> str:
     return plain[:-1] if plain.endswith("e") and len(plain) > 3 else plain  # "take" as "taking"
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def tokens(text: str) -> tuple[Token, ...]:
     """The words of a text in order, with where they stand."""
     return tuple(
@@ -101,13 +101,13 @@ def is_number(word: str) -> bool:
     return word.isdigit() or word in _NUMBERS
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def content(text: str) -> tuple[Token, ...]:
     """The words of a text that carry meaning, in order."""
     return tuple(token for token in tokens(text) if is_content(token.word))
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=16384)
 def _same(one: str, other: str) -> bool:
     """Equal stems, or long words that differ by an ending or by one letter as a recogniser would mishear them."""
     if one == other:

@@ -38,7 +38,7 @@ Floats = NDArray[np.float32]
 WEIGHTS: Final = Path(__file__).resolve().parent / "weights" / "next_action.npz"
 VECTOR_SCALE: Final = np.float32(10.0)  # a unit vector's numbers are small beside those of a bag of words
 RANKED: Final = 3
-REMEMBERED_EVENTS: Final = 4_096  # 2 kB each
+REMEMBERED_EVENTS: Final = 1_024  # 2 kB each
 LAYERS: Final = (
     "event_rows", "event_vector", "event_bias", "input", "input_bias", "memory", "memory_bias",
     "state_rows", "state_vector", "state_memory", "state_bias",

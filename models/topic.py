@@ -39,7 +39,7 @@ MAX_PIECES: Final = 3
 MAX_WORDS: Final = 100
 OUTSIDE: Final = 0.5  # in a live call much is said that is about nothing
 ALIKE: Final = 0.65  # cosine from which a sentence of the shipped background says what some example says
-REMEMBERED_TEXTS: Final = 4_096
+REMEMBERED_TEXTS: Final = 1_024
 
 
 class TopicAnalyser:
