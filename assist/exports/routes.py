@@ -6,9 +6,9 @@ import asyncio
 import hashlib
 import secrets
 from base64 import urlsafe_b64encode
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from io import BufferedReader
-from typing import Final, Literal
+from typing import Any, Final, Literal
 from urllib.parse import quote
 
 import msgspec
@@ -16,6 +16,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
 
 from assist.errors import BadMessage
+from assist.events import Entry
 from assist.exports import agent_assist, asyncapi, contact_lens, salesforce, vcon
 from assist.house import House
 
@@ -25,6 +26,12 @@ _BLOCK: Final = 3 * 2**16
 
 def add(app: FastAPI, house: House, dialects: Iterable[str]) -> None:
     """Put them on the application. `dialects`: names of the ingest sockets."""
+
+    async def page(shape: Callable[[Sequence[Entry], int, bool], Any], call: str, after: int) -> Response:
+        """What came after entry `after`, in one of the shapes that are read a page at a time."""
+        log = await house.hub.log(call)
+        made = await asyncio.to_thread(shape, [line.entry for line in log.lines], after, log.ended)
+        return Response(msgspec.json.encode(made), media_type="application/json")
 
     @app.get("/asyncapi.json", include_in_schema=False)
     async def described(request: Request) -> Response:
@@ -43,26 +50,17 @@ def add(app: FastAPI, house: House, dialects: Iterable[str]) -> None:
     @app.get("/calls/{call}/contact-lens/segments", tags=["calls"])
     async def as_segments(call: str, after: int = 0) -> Response:
         """What was said and flagged after entry `after`, as ListRealtimeContactAnalysisSegments gives it."""
-        log = await house.hub.log(call)
-        entries = [line.entry for line in log.lines]
-        made = await asyncio.to_thread(contact_lens.segments, entries, after, log.ended)
-        return Response(msgspec.json.encode(made), media_type="application/json")
+        return await page(contact_lens.segments, call, after)
 
     @app.get("/calls/{call}/agent-assist", tags=["calls"])
     async def as_agent_assist(call: str, after: int = 0) -> Response:
         """What was said and shown after entry `after`, as Google's Agent Assist answers AnalyzeContent."""
-        log = await house.hub.log(call)
-        entries = [line.entry for line in log.lines]
-        made = await asyncio.to_thread(agent_assist.responses, entries, after, log.ended)
-        return Response(msgspec.json.encode(made), media_type="application/json")
+        return await page(agent_assist.responses, call, after)
 
     @app.get("/calls/{call}/salesforce", tags=["calls"])
     async def as_salesforce(call: str, after: int = 0) -> Response:
         """What was said and noticed after entry `after`, as bodies for Salesforce's Telephony Integration API."""
-        log = await house.hub.log(call)
-        entries = [line.entry for line in log.lines]
-        made = await asyncio.to_thread(salesforce.bodies, entries, after, log.ended)
-        return Response(msgspec.json.encode(made), media_type="application/json")
+        return await page(salesforce.bodies, call, after)
 
     @app.get("/calls/{call}/vcon", tags=["calls"])
     async def as_vcon(request: Request, call: str, audio: Literal["none", "url", "attached"] = "none") -> Response:

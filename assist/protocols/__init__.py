@@ -239,7 +239,16 @@ class Simple:
     def greet(self, handshake: Handshake) -> None:
         pass
 
+    def flush(self) -> list[Said]:
+        return []
+
     def replies(self) -> list[str]:
+        return []
+
+    def welcome(self) -> list[str]:
+        return []
+
+    def ack(self, seq: int, audio_ms: dict[str, int]) -> list[str]:
         return []
 
     def tell(self, entry: Entry) -> list[str]:
@@ -255,4 +264,7 @@ class Simple:
         return [msgspec.json.encode(told).decode()]
 
     def leave(self) -> list[str]:
+        return []
+
+    def farewell(self, reason: str, ledger: dict[str, Ledger]) -> list[str]:
         return []

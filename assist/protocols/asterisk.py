@@ -22,7 +22,6 @@ from urllib.parse import parse_qsl, urlsplit
 
 from assist.audio import RATE_HZ, Encoding, Party
 from assist.errors import AssistError, BadEncoding, BadMessage
-from assist.events import Ledger
 from assist.protocols import Handshake, Key, Odd, Opened, Said, Simple, Sound, read_object
 from assist.protocols.plain import call_id
 from assist.resample import Resampler
@@ -83,16 +82,7 @@ class Asterisk(Simple):
     def flush(self) -> list[Said]:
         return [Odd("odd_bytes")] if self._rest else []
 
-    def welcome(self) -> list[str]:
-        return []
-
-    def ack(self, seq: int, audio_ms: dict[str, int]) -> list[str]:
-        return []
-
     def refusal(self, error: AssistError) -> list[str]:
-        return []
-
-    def farewell(self, reason: str, ledger: dict[str, Ledger]) -> list[str]:
         return []
 
     def _start(self, told: dict[str, Any]) -> Opened:

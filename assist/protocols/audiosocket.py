@@ -18,7 +18,6 @@ from typing import Final
 
 from assist.audio import RATE_HZ, Party
 from assist.errors import AssistError, BadMessage, WireError
-from assist.events import Ledger
 from assist.protocols import Bye, Due, Key, Odd, Opened, Said, Simple, Sound
 from assist.resample import Resampler
 
@@ -73,20 +72,11 @@ class AudioSocket(Simple):
             raise self._fault
         return []
 
-    def welcome(self) -> list[str]:
-        return []
-
-    def ack(self, seq: int, audio_ms: dict[str, int]) -> list[str]:
-        return []
-
     def refusal(self, error: AssistError) -> list[str]:
         return ["\x00\x00\x00"]
 
     def leave(self) -> list[str]:
         return ["\x00\x00\x00"]
-
-    def farewell(self, reason: str, ledger: dict[str, Ledger]) -> list[str]:
-        return []
 
     def _next(self, came: bytes, at: int) -> tuple[int, bytes, int] | None:
         """Kind and payload of the frame that begins at `at`, and where it ends; None while it is not whole."""

@@ -27,7 +27,6 @@ from urllib.parse import unquote
 
 from assist.audio import Encoding, Party
 from assist.errors import BadEncoding, BadMessage, UnknownMessage
-from assist.events import Ledger
 from assist.protocols import Dropped, Handshake, Key, Odd, Opened, Said, Simple, Sound, read_object, read_payload
 from assist.protocols.plain import call_id, encoding_named
 
@@ -82,18 +81,6 @@ class Azure(Simple):
         if kind == "AudioData":
             return self._audio(_object(text, "audioData"))
         return [Key("customer")] if kind == "DtmfData" else [Odd("unknown_message")]
-
-    def flush(self) -> list[Said]:
-        return []
-
-    def welcome(self) -> list[str]:
-        return []
-
-    def ack(self, seq: int, audio_ms: dict[str, int]) -> list[str]:
-        return []
-
-    def farewell(self, reason: str, ledger: dict[str, Ledger]) -> list[str]:
-        return []
 
     def _metadata(self, given: dict[str, Any]) -> list[Said]:
         if self._opened is not None:

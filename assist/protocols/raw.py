@@ -27,7 +27,6 @@ from urllib.parse import parse_qsl
 
 from assist.audio import Party
 from assist.errors import BadEncoding, BadMessage, WireError
-from assist.events import Ledger
 from assist.protocols import Handshake, Key, Odd, Opened, Said, Simple
 from assist.protocols.plain import Interleaved, call_id
 
@@ -218,15 +217,6 @@ class Raw(Simple):
             begin, self._begin = bytes(self._begin), None
             said += [Odd("wav_header_cut")] if begin[8:12] == b"WAVE" else self._lanes.push(begin)
         return [*said, *self._lanes.flush()]
-
-    def welcome(self) -> list[str]:
-        return []
-
-    def ack(self, seq: int, audio_ms: dict[str, int]) -> list[str]:
-        return []
-
-    def farewell(self, reason: str, ledger: dict[str, Ledger]) -> list[str]:
-        return []
 
     def _text(self, message: str) -> list[Said]:
         raise NotImplementedError

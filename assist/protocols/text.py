@@ -112,9 +112,6 @@ class Text(Simple):
             raise BadMessage("a second hello: one socket carries one contact")
         raise UnknownMessage(f"unknown message type {kind[:40]!r}: hello, message, {', '.join(IGNORED)} or bye")
 
-    def flush(self) -> list[Said]:
-        return []
-
     def welcome(self) -> list[str]:
         assert self._opened
         call = self._opened.call

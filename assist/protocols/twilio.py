@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 
 from assist.audio import Encoding, Party
 from assist.errors import BadEncoding, BadMessage, UnknownMessage
-from assist.events import Ledger
 from assist.protocols import (
     Bye,
     Dropped,
@@ -168,15 +167,6 @@ class Twilio(Simple):
 
     def flush(self) -> list[Said]:
         return self._order.flush()
-
-    def welcome(self) -> list[str]:
-        return []
-
-    def ack(self, seq: int, audio_ms: dict[str, int]) -> list[str]:
-        return []
-
-    def farewell(self, reason: str, ledger: dict[str, Ledger]) -> list[str]:
-        return []
 
     # ---- the start
 

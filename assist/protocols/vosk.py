@@ -137,12 +137,6 @@ class Vosk(Simple):
         results, self._results = self._results, 0
         return [self._reply() for _ in range(due)] + [self._result() for _ in range(results)]
 
-    def welcome(self) -> list[str]:
-        return []
-
-    def ack(self, seq: int, audio_ms: dict[str, int]) -> list[str]:
-        return []
-
     def tell(self, entry: Entry) -> list[str]:
         match entry.event:
             case Missing() as missing if self._stream:
