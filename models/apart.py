@@ -47,6 +47,8 @@ TICK_S: Final = 0.25  # how often somebody looks for what is overdue
 STEP_S: Final = 0.5
 STEPS: Final = 60
 LONGEST_PAUSE_S: Final = 30.0
+NICE: Final = 5
+"""So much behind the server, which answers and hears in between: a recogniser takes all it gets."""
 REMEMBERED: Final = 1_000  # utterances that were there when a process died
 FIRST_VICTIM: Final = "500"  # where memory ends, the kernel should take this process, not the server
 
@@ -497,6 +499,7 @@ def main() -> None:
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(FIRST_VICTIM, "ascii")
     with contextlib.suppress(EOFError, ConnectionError):
+        os.nice(NICE)
         _serve(Connection(sys.stdin.fileno()))
     os._exit(0)  # Python would wait for every thread, and one that hangs in native code never ends
 
