@@ -47,7 +47,7 @@ TICK_S: Final = 0.25  # how often somebody looks for what is overdue
 STEP_S: Final = 0.5
 STEPS: Final = 60
 LONGEST_PAUSE_S: Final = 30.0
-NICE: Final = 5
+NICE: Final = 3
 """So much behind the server, which answers and hears in between: a recogniser takes all it gets."""
 REMEMBERED: Final = 1_000  # utterances that were there when a process died
 FIRST_VICTIM: Final = "500"  # where memory ends, the kernel should take this process, not the server
