@@ -379,6 +379,7 @@ class Call:
             end_ms=utterance.speech_end_ms,
             stage="final",
         )
+        self._found(self._channels.catch_up(self.now_ms))
         alone = utterance.party not in self.opened.mixed and not self._channels.doubted(utterance.party, final.text)
         return Heard(replace(utterance, party=final.party), final, alone)
 

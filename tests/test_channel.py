@@ -120,6 +120,22 @@ def test_clipped() -> None:
     assert faults(listened([loud, customer])) == [("clipped", ("agent",))]
 
 
+def test_what_is_doubted_does_not_depend_on_how_often_one_looks() -> None:
+    """Sound that comes faster than it is looked at, after a stall or from a file, is caught up with before judging."""
+    agent, customer = shipped(12)
+    often, late = Channels(PARTIES), Channels(PARTIES)
+    crossed = np.concatenate([customer[:24_000], agent[24_000:] // 8])
+    told = [each for _, each in listened([agent, crossed], often)]
+    for party, sound in zip(PARTIES, (agent, crossed), strict=True):
+        for number, (pcm, _) in enumerate(Leg("mulaw", 8_000).push(encode_mulaw(sound))):
+            late.push(party, number * FRAME_MS, pcm)
+    assert late.doubted("agent"), "nothing was looked at"
+    assert late.catch_up(1_000) == told
+    assert [type(each) for each in told] == [ChannelFaulted]
+    assert [late.doubted(p) for p in PARTIES] == [often.doubted(p) for p in PARTIES] == [False, True]
+    assert late.catch_up(12_000) == [], "once"
+
+
 def test_an_only_channel_is_compared_with_nothing() -> None:
     assert not Channels(("customer",)).doubted("customer")
 
