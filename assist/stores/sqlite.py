@@ -8,7 +8,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
@@ -52,8 +51,15 @@ ENTRY: Final = sa.Table(
 )
 
 _LARGEST: Final = 2**63 - 1  # SQLite's integer
+_MOST_NAMED: Final = 1_000  # calls in one statement; SQLite takes 32,766 values
 _WAL_BYTES: Final = 64 * 2**20  # what the WAL is cut back to after a checkpoint
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
+_GONE_ON: Final = (
+    sa.update(CALL)
+    .where(CALL.c.call == sa.bindparam("which"))
+    .values({name: sa.bindparam(name) for name in ("ended", "reviewed", "severity", "summary")})
+)
+_ENTRIES: Final = insert(ENTRY).on_conflict_do_nothing()
 _summaries: Final = msgspec.json.Decoder(CallSummary)
 
 
@@ -73,14 +79,12 @@ class Sqlite(Store):
             self._writer = self._engine.execution_options(writes=True)
 
     def append(self, lines: Sequence[Line]) -> None:
-        by_call = sorted(lines, key=lambda line: line.entry.call)  # stable: each call's own order stays
-        arrivals = list(dict.fromkeys(line.entry.call for line in lines))
-        logs = {call: list(group) for call, group in groupby(by_call, key=lambda line: line.entry.call)}
-        if not lines:
-            return
-        with self._connection("cannot append", writes=True) as connection:
-            for call in arrivals:
-                _append_call(connection, call, logs[call])
+        logs: dict[str, list[Line]] = {}
+        for each in lines:
+            logs.setdefault(each.entry.call, []).append(each)
+        if logs:
+            with self._connection("cannot append", writes=True) as connection:
+                _append(connection, logs)
 
     def read(self, call: str, after: int = 0, limit: int | None = None) -> list[Line]:
         wanted = (
@@ -134,31 +138,53 @@ class Sqlite(Store):
             yield connection
 
 
-def _append_call(connection: sa.Connection, call: str, lines: list[Line]) -> None:
-    before = summary = _summary(connection, call)
-    kept: set[int] = set()
-    if before is not None and any(line.entry.seq <= before.last_seq for line in lines):
-        kept.update(connection.scalars(sa.select(ENTRY.c.seq).where(ENTRY.c.call == call)))
+def _append(connection: sa.Connection, logs: dict[str, list[Line]]) -> None:
+    """Each call's lines, in three statements for all calls together: many are live, and a statement costs 0.1 ms."""
+    before = _last(connection, list(logs))
+    begun: list[dict[str, Any]] = []
+    gone_on: list[dict[str, Any]] = []
     rows: list[dict[str, Any]] = []
-    for entry, raw in lines:
-        if entry.seq not in kept:
-            kept.add(entry.seq)
-            summary = summarise(summary, entry)
-            name = type(entry.event).__name__
-            rows.append({"call": call, "seq": entry.seq, "at_ms": entry.at_ms, "type": name, "raw": raw})
-    if summary is None or not rows:
-        return
-    row = {
+    for call, lines in logs.items():
+        summary = before.get(call)
+        kept: set[int] = set()
+        if summary is not None and any(line.entry.seq <= summary.last_seq for line in lines):
+            kept.update(connection.scalars(sa.select(ENTRY.c.seq).where(ENTRY.c.call == call)))
+        fresh = len(rows)
+        for entry, raw in lines:
+            if entry.seq not in kept:
+                kept.add(entry.seq)
+                summary = summarise(summary, entry)
+                name = type(entry.event).__name__
+                rows.append({"call": call, "seq": entry.seq, "at_ms": entry.at_ms, "type": name, "raw": raw})
+        if summary is not None and len(rows) > fresh:
+            if call in before:
+                gone_on.append({"which": call, **_row(summary)})
+            else:
+                begun.append({"call": call, **_row(summary)})
+    if begun:
+        connection.execute(sa.insert(CALL), begun)
+    if gone_on:
+        connection.execute(_GONE_ON, gone_on)
+    if rows:
+        connection.execute(_ENTRIES, rows)
+
+
+def _row(summary: CallSummary) -> dict[str, Any]:
+    return {
         "ended": summary.ended,
         "reviewed": bool(summary.reviews),
         "severity": severity(summary),
         "summary": msgspec.json.encode(summary),
     }
-    if before is None:
-        connection.execute(sa.insert(CALL).values(call=call, **row))
-    else:
-        connection.execute(sa.update(CALL).where(CALL.c.call == call).values(**row))
-    connection.execute(insert(ENTRY).on_conflict_do_nothing(), rows)
+
+
+def _last(connection: sa.Connection, calls: Sequence[str]) -> dict[str, CallSummary]:
+    """The summaries of those among `calls` that are known."""
+    found: dict[str, CallSummary] = {}
+    for at in range(0, len(calls), _MOST_NAMED):
+        wanted = sa.select(CALL.c.call, CALL.c.summary).where(CALL.c.call.in_(calls[at : at + _MOST_NAMED]))
+        found.update((call, _summaries.decode(raw)) for call, raw in connection.execute(wanted))
+    return found
 
 
 def _summary(connection: sa.Connection, call: str) -> CallSummary | None:
