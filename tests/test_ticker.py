@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from assist.ticker import Ticker
+from assist.ticker import SLICES, Ticker
 
 
 async def test_everybody_is_called_until_he_has_enough() -> None:
@@ -19,7 +19,7 @@ async def test_everybody_is_called_until_he_has_enough() -> None:
     followers = [ticker.follow(lambda: counting("a", 2)), ticker.follow(lambda: counting("b", 4))]
     await asyncio.wait_for(asyncio.gather(*followers), 10)
     assert counts == {"a": 2, "b": 4}
-    assert ticker._timer is None, "nobody is there: it rests"
+    assert ticker.resting, "nobody is there"
 
 
 async def test_what_one_raises_is_raised_to_him_alone() -> None:
@@ -56,4 +56,22 @@ async def test_who_gives_up_is_called_no_more() -> None:
     before = counted
     await asyncio.sleep(0.15)
     assert counted == before
-    assert ticker._timer is None
+    assert ticker.resting
+
+
+async def test_many_are_not_called_all_at_once() -> None:
+    ticker, loop = Ticker(), asyncio.get_running_loop()
+    turns: list[int] = []
+    turn = 0
+
+    def counts() -> bool:
+        turns.append(turn)
+        return False
+
+    following = [asyncio.create_task(ticker.follow(counts)) for _ in range(SLICES * 20)]
+    over = loop.time() + 10
+    while len(turns) < len(following) and loop.time() < over:
+        await asyncio.sleep(0)
+        turn += 1
+    await asyncio.gather(*following)
+    assert max(turns.count(each) for each in turns) <= 2 * len(following) / SLICES, "a loop that stalled runs two"
