@@ -193,14 +193,18 @@ async def scene(
     burst_s: float = 10.0,
     patience_s: float = 10.0,
     mixed: tuple[Party, ...] = (),
+    partials: bool = True,
 ) -> AsyncIterator[Scene]:
-    """A call that has begun; `real_time` in place of the clock moved by hand. Ended with its journal checked."""
+    """A call that has begun; `real_time` in place of the clock moved by hand. Ended with its journal checked.
+
+    Partials are asked for by the ticker, whose time is always real: whoever counts transcripts goes without.
+    """
     clock = Clock()
     store = Memory()
     with tempfile.TemporaryDirectory() as folder, contextlib.closing(Thinkers(patience_s=patience_s)) as thinkers:
         keeper = Keeper(store, Path(folder), lambda entry: None)
         hub = Hub(store, keeper.line)
-        gate = Gate(recogniser or Echo())
+        gate = Gate(recogniser or Echo(), partials=partials)
         gate.open()
         parts = Parts(
             hub=hub,

@@ -174,7 +174,7 @@ async def test_odd_things_are_counted() -> None:
 
 
 async def test_a_pause_is_spoken_speculated_and_confirmed() -> None:
-    async with scene() as made:
+    async with scene(partials=False) as made:
         await made.speak("customer", [(False, 300), (True, 1_000), (False, 200)])
         (first,) = await made.until(Transcribed)
         assert first.transcript.stage == "speculative"
@@ -193,7 +193,7 @@ async def test_a_pause_is_spoken_speculated_and_confirmed() -> None:
 
 
 async def test_speech_that_goes_on_withdraws_what_was_shown() -> None:
-    async with scene() as made:
+    async with scene(partials=False) as made:
         await made.speak("customer", [(True, 1_000), (False, 200)])
         await made.until(Transcribed)
         await made.speak("customer", [(True, 600)])

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assist.audio import FRAME_MS, Samples
 from assist.segment import Began, Blip, Ended, Endpointing, Outlook, Paused, Segmenter, Signal, WentOn
-from tests.voice import is_marked_voiced, marked, marks
+from tests.voice import is_loud, is_marked_voiced, marked, marks, tone
 
 SHORT = Endpointing(
     onset_ms=40, pre_roll_ms=120, speculate_ms=60, commit_ms=160, hold_ms=300, starve_ms=200, soft_cut_ms=1_000,
@@ -367,6 +368,22 @@ def test_a_second_opinion_holds_the_end_back_but_not_for_ever() -> None:
     assert asked == [8_000] * 5  # at 360, 460, 560, 660, 760 ms; half a second each
     assert kinds(heard.push(False, 1)) == [Ended]
     check(heard)
+
+
+@pytest.mark.parametrize(("level", "asks"), [(0.0, 0), (0.02, 0), (0.05, 5), (0.08, 5)])
+def test_nobody_is_asked_whether_speech_goes_on_in_a_hush(level: float, asks: int) -> None:
+    asked: list[int] = []
+
+    def speech_left(samples: Samples) -> float:
+        asked.append(len(samples))
+        return 0.9
+
+    segmenter = Segmenter("agent", is_loud, speech_left, Endpointing(), rate_hz=8_000)
+    sound = np.concatenate([tone(400), (tone(800) * level).astype(np.int16)])
+    frames = sound.reshape(-1, 8 * FRAME_MS)
+    told = [signal for n, frame in enumerate(frames) for signal in segmenter.push(n * FRAME_MS, frame.tobytes())]
+    assert kinds(told) == [Began, Paused, Ended]
+    assert len(asked) == asks
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,9 @@ def is_loud(pcm: bytes) -> bool:
 
 
 def marked(number: int, voiced: bool) -> bytes:
-    """A 16 kHz frame that says which one it is, for `is_marked_voiced` and `marks`."""
+    """A 16 kHz frame that says which one it is, for `is_marked_voiced` and `marks`; one that is not voiced is faint."""
     samples = np.zeros(FRAME_SAMPLES, dtype=np.int16)
-    samples[:3] = (LOUD if voiced else 0, number % 30_000, number // 30_000)
+    samples[:4] = (LOUD if voiced else 0, number % 30_000, number // 30_000, LOUD // 6)
     return samples.tobytes()
 
 
