@@ -248,4 +248,6 @@ class Timeline(Generic[T]):
         assert self.position_ms is not None
         start = self.position_ms
         self.position_ms += len(frames) * FRAME_MS
+        if len(frames) == 1:
+            return [(start, frames[0])]
         return [(start + n * FRAME_MS, each) for n, each in enumerate(frames)]

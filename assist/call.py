@@ -201,7 +201,7 @@ class Call:
             self.note("odd_size")
         side.due_ms = now_ms + int(min(length_ms, side.length_ms))
         side.length_ms = length_ms
-        self._take(party, side, side.timeline.push(side.leg.push(payload), now_ms))
+        self._take(party, side, side.timeline.push(side.leg.push(payload), now_ms), now_ms)
 
     def wrote(self, party: Party, text: str, at_ms: int | None = None) -> None:
         """A message in writing, at `at_ms` or now. Raises TooFast, TooLong; nothing of it was taken then.
@@ -264,7 +264,7 @@ class Call:
             return
         side = self._sides[party]
         with contextlib.suppress(StoreFailed):
-            self._take(party, side, side.timeline.flush(self.now_ms))
+            self._take(party, side, side.timeline.flush(self.now_ms), self.now_ms)
             self._heed(party, side, side.segmenter.finish())
         side.cut_off_ms += side.leg.cut_off()
         with contextlib.suppress(StoreFailed):
@@ -285,7 +285,7 @@ class Call:
     def cut(self) -> dict[str, Party]:
         """What is being said ends here. Utterances, in order, whose final or failure is still to be published."""
         for party, side in self._sides.items():
-            self._take(party, side, side.timeline.flush(self.now_ms))
+            self._take(party, side, side.timeline.flush(self.now_ms), self.now_ms)
             self._heed(party, side, side.segmenter.finish())
         return dict(self._waiting)
 
@@ -294,7 +294,7 @@ class Call:
         if self._paused:
             return self.note("second_pause")
         for party, side in self._sides.items():
-            self._take(party, side, side.timeline.flush(self.now_ms))
+            self._take(party, side, side.timeline.flush(self.now_ms), self.now_ms)
             self._heed(party, side, side.segmenter.finish())
         self._paused = True
         self._channels.pause(True)
@@ -311,23 +311,24 @@ class Call:
             side.due_ms = self.now_ms
         self._publish(Resumed(reason))
 
-    def _take(self, party: Party, side: Side, placed: list[tuple[int, tuple[bytes, bytes]]]) -> None:
-        for start_ms, end_ms in side.timeline.missing:
-            side.missing_ms += end_ms - start_ms
-            self.note("missing")
-            self._publish(Missing(party, start_ms, end_ms))
-        side.timeline.missing.clear()
+    def _take(self, party: Party, side: Side, placed: list[tuple[int, tuple[bytes, bytes]]], now_ms: int) -> None:
+        if side.timeline.missing:
+            for start_ms, end_ms in side.timeline.missing:
+                side.missing_ms += end_ms - start_ms
+                self.note("missing")
+                self._publish(Missing(party, start_ms, end_ms))
+            side.timeline.missing.clear()
         if not placed:
             return
         rate_hz, first_ms = self.opened.rate_hz, placed[0][0]
         end_ms = placed[-1][0] + FRAME_MS
         raw = placed[0][1][1] if len(placed) == 1 else b"".join(raw for _, (_, raw) in placed)
         self.sound.add(party, first_ms * rate_hz // 1000, raw, end_ms)
-        side.lag_ms = max(0, self.now_ms - end_ms)
+        side.lag_ms = now_ms - end_ms if now_ms > end_ms else 0
+        push, look = side.segmenter.push, self._channels.push
         for at_ms, (pcm, _) in placed:
-            self._channels.push(party, at_ms, pcm)
-            signals = side.segmenter.push(at_ms, pcm)
-            if signals:
+            look(party, at_ms, pcm)
+            if signals := push(at_ms, pcm):
                 self._heed(party, side, signals)
 
     def _heed(self, party: Party, side: Side, signals: list[Signal]) -> None:
@@ -479,7 +480,7 @@ class Call:
         try:
             for party, side in self._sides.items():
                 with contextlib.suppress(StoreFailed):  # what cannot be kept is not told; the other party's still is
-                    self._take(party, side, side.timeline.flush(self.now_ms))
+                    self._take(party, side, side.timeline.flush(self.now_ms), self.now_ms)
                     self._heed(party, side, side.segmenter.finish())
         finally:
             self._ending.set()
@@ -497,7 +498,7 @@ class Call:
             self._found(self._channels.look(self.now_ms))
         for party, side in self._sides.items():
             if side.timeline.held_ms or side.timeline.missing:
-                self._take(party, side, side.timeline.tick(self.now_ms))
+                self._take(party, side, side.timeline.tick(self.now_ms), self.now_ms)
             if side.segmenter.state == "quiet":
                 continue
             # After a stall of our own the frames are in the socket, not missing: wait for the next tick.
