@@ -18,6 +18,7 @@ from assist.errors import ConfigError
 from assist.house import House
 from assist.ingest import Ingest
 from assist.protocols import Protocol
+from assist.websocket import read_less
 
 READ_BYTES = 16_384
 QUIET_S = 20
@@ -78,6 +79,7 @@ async def listen(house: House, protocol: Callable[[], Protocol], port: socket.so
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             _watch(writer.get_extra_info("socket"))
+            read_less(writer.transport)
             await Ingest(TcpSocket(reader, writer), protocol(), house).serve()
         finally:
             writer.close()

@@ -6,7 +6,6 @@ taken it, which costs more than to hear 20 ms. It knows no dialect and no call.
 
 from __future__ import annotations
 
-from asyncio import BaseTransport
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -19,11 +18,20 @@ TURN: Final = 128
 """Messages of one read that are heard at once; the others queue, so that a full socket does not keep the loop."""
 
 READ_BYTES: Final = 65_536
-"""Read at once. asyncio takes room for 256 KiB each time, which the C library fetches from and gives back to the system
-(above 128 KiB it does): 30 us of the 65 that the loop takes for a message of 20 ms."""
+"""Read at once at most."""
 
 Event = Any
 """What ASGI calls a receive event; uvicorn and starlette have each their own type of it."""
+
+
+def read_less(transport: Any) -> None:
+    """At most `READ_BYTES` at once. asyncio takes room for 256 KiB each time it reads, however little has come.
+
+    The C library asks the system for so much and gives it back at once: two thirds of what the loop takes for a message
+    of 20 ms (benchmarks/sockets.py). Another loop's transport is left as it is.
+    """
+    if hasattr(transport, "max_size"):
+        transport.max_size = READ_BYTES
 
 
 class Shortcut:
@@ -48,10 +56,9 @@ class WebSocket(WebSocketsSansIOProtocol):
             extensions: dict[str, Any] = self.scope["extensions"]
             extensions[SHORTCUT] = self._shortcut
 
-    def connection_made(self, transport: BaseTransport) -> None:
+    def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        if hasattr(transport, "max_size"):  # asyncio's own transport
-            transport.max_size = READ_BYTES
+        read_less(transport)
 
     def data_received(self, data: bytes) -> None:
         self._heard = 0

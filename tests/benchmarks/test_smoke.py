@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +12,7 @@ import pytest
 from benchmarks import capacity, encoder, hotpath, latency
 from benchmarks.calls import script_of
 from benchmarks.follow import Waits
+from benchmarks.report import ROOT
 
 
 def test_the_hot_path() -> None:
@@ -31,6 +35,16 @@ def test_ways_to_make_whisper_cheaper(micro: Path) -> None:
     assert {"generate", "draft, nothing kept", "draft, all good"} <= groups["generate"].keys()
     assert groups["batch 3 s"].keys() == {f"{kind} 3 s x {n}" for kind in ("whole", "trimmed") for n in (1, 2, 4)}
     assert groups["encode"]["encode 30 s"] > groups["encode"]["encode 10 s"] > 0
+
+
+def test_what_a_loop_takes_for_a_message(tmp_path: Path) -> None:
+    given = ["--rate", "500", "--hold_s", "0.5", "--repeat", "1", "--out", str(tmp_path)]
+    said = subprocess.check_output([sys.executable, "-m", "benchmarks.sockets", *given], cwd=ROOT, text=True)
+    document = json.loads(said.splitlines()[-1])
+    assert len(document["loops"]) >= 2
+    for kind, each in document["loops"].items():
+        assert each["rate"] == pytest.approx(500, rel=0.3), kind
+        assert 0 < each["system_us"] <= each["us"], kind
 
 
 def asked(weights: Path, call: Path, *, noise: bool = False) -> latency.Asked:
