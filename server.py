@@ -23,11 +23,11 @@ import gc
 import logging
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import uvicorn
@@ -89,6 +89,8 @@ M_ARENA_MAX = -8
 YOUNG = (2_000, 20, 1_000_000)
 """When the collector looks at young objects; at old ones `_tidy` has it look."""
 TIDY_S = 60.0
+STOP_S = 1.0
+"""So long streams that have ended may take to say so."""
 
 IN_HERE_S, APART_S = 30.0, 60.0
 """When the gate gives up on an utterance. A process that hangs is ended and replaced before, and what it heard is heard
@@ -337,11 +339,50 @@ class Door(uvicorn.Server):
         yield
 
 
+Listening = Callable[[House], Awaitable[Any]]
+"""Begins to take gRPC's streams, once the house is open; gives the server, which has `stop(grace_s)`."""
+
+
+def webex(settings: Settings) -> Listening | None:
+    """Webex's streams on their port, which is taken now; None where it is not asked for. Raises ConfigError."""
+    ingest = settings.ingest
+    if not ingest.webex_port:
+        return None
+    try:  # these alone need it, and it is no small thing
+        from assist import rpc
+        from assist.jws import Jws
+        from assist.protocols.webex import METHOD, Heard, Webex
+    except ImportError as error:
+        raise ConfigError(f"ingest.webex_port needs gRPC: pip install -e '.[webex]' ({error})") from error
+    host = ingest.webex_host or settings.server.host
+    here = host in LOOPBACK
+    if not ingest.webex_jwks:
+        log.warning("ingest.webex_jwks is empty: Webex's streams are %s", "open to all here" if here else "refused")
+    elif not ingest.webex_url:
+        log.warning("ingest.webex_url is empty: a token for another's data source opens Webex's streams here too")
+    proof = Jws(ingest.webex_jwks, ingest.webex_url, open_to_all=here)
+    tls = None
+    if ingest.webex_certificate or ingest.webex_key:
+        try:
+            tls = Path(ingest.webex_key).read_bytes(), Path(ingest.webex_certificate).read_bytes()
+        except OSError as error:
+            raise ConfigError(f"ingest.webex_certificate, ingest.webex_key: {error}") from error
+    port = rpc.bind(host, ingest.webex_port, 4 * ingest.max_message_bytes, tls)
+    made = partial(Webex, proof.check, Heard())
+
+    async def begin(house: House) -> Any:
+        await rpc.listen(house, {METHOD: made}, port)
+        return port
+
+    return begin
+
+
 async def serve(settings: Settings) -> int:
     """Open the door and keep it open until told to leave. The exit status."""
     ingest = settings.ingest
     host = ingest.audiosocket_host or settings.server.host
     port = bind(host, ingest.audiosocket_port) if ingest.audiosocket_port else None
+    streams = webex(settings)
     house, parts = await asyncio.to_thread(prepare, settings)
 
     @contextlib.asynccontextmanager
@@ -353,10 +394,13 @@ async def serve(settings: Settings) -> int:
         gc.set_threshold(*YOUNG)
         tidying = asyncio.create_task(_tidy(), name="tidy")
         taking = await listen(house, partial(AudioSocket, house.announced.of), port) if port else None
+        streaming = await streams(house) if streams else None
         yield
         if taking:
             taking.close()
         tidying.cancel()
+        if streaming:
+            await streaming.stop(STOP_S)
         await house.close()
 
     server = settings.server

@@ -58,6 +58,11 @@ class Ingest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     unless that one said goodbye. `leg_missing_s`: an agent's leg without a customer's for so long raises an alert.
     `audiosocket_port`: where Asterisk's AudioSocket is taken, over TCP, 0: nowhere; `audiosocket_host`: "" for the host
     of the server.
+    `webex_port`: where Webex Contact Center's gRPC streams are taken, 0: nowhere; `webex_host`: "" for the host of the
+    server. `webex_certificate`, `webex_key`: PEM files for TLS, both or neither, where no proxy has it. `webex_jwks`: a
+    file with the keys of Cisco's identity service, by which tokens are verified; without it everybody may come on a
+    loopback address, and elsewhere nobody. `webex_url`: what the data source was registered with, which tokens must
+    name; "": they need not.
     """
 
     max_message_bytes: Annotated[int, msgspec.Meta(ge=1_024)] = 65_536
@@ -76,6 +81,12 @@ class Ingest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     leg_missing_s: Patience = 10.0
     audiosocket_host: str = ""
     audiosocket_port: Port = 0
+    webex_host: str = ""
+    webex_port: Port = 0
+    webex_certificate: str = ""
+    webex_key: str = ""
+    webex_jwks: str = ""
+    webex_url: str = ""
     burst_s: Seconds = 10.0
     speed: Annotated[float, msgspec.Meta(ge=1.0)] = 1.25
 

@@ -392,12 +392,11 @@ def _ops(app: FastAPI, house: House) -> None:
     async def readyz() -> Response:
         """Ready for calls? 503 while draining. Says which recogniser listens and what is missing."""
         recogniser = house.gate.recogniser
-        ready = not house.draining.is_set() and not house.keeper.failing
         notices = [*house.notices, *([f"the disk refuses: {house.keeper.failing}"] if house.keeper.failing else [])]
         if house.webhooks and house.webhooks.notice:
             notices.append(house.webhooks.notice)
         body = {
-            "ready": ready,
+            "ready": house.ready,
             "draining": house.draining.is_set(),
             "recogniser": recogniser.name,
             "rough": recogniser.rough,
@@ -405,7 +404,7 @@ def _ops(app: FastAPI, house: House) -> None:
             "calls": len(house.calls),
             "notices": notices,
         }
-        return _json(body, 200 if ready else 503)
+        return _json(body, 200 if house.ready else 503)
 
     @app.get("/metrics", tags=["ops"])
     async def metrics() -> Response:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -51,7 +52,7 @@ class House:
         self.hub = Hub(store, self.keeper.line)
         self.calls: dict[str, Call] = {}
         self.joints: dict[str, Joint] = {}
-        """Those of them whose parties come on sockets of their own."""
+        """Those of them whose parties come on sockets of their own, by what these call it."""
         self.announced = Announced()
         self.notices: list[str] = []
         """What /readyz and the pages should say about this server (rough text, a judgement that is missing)."""
@@ -80,6 +81,11 @@ class House:
     @property
     def gate(self) -> Gate:
         return self.parts.gate
+
+    @property
+    def ready(self) -> bool:
+        """May calls come? Not while the server shuts down, nor while the disk refuses."""
+        return not self.draining.is_set() and not self.keeper.failing
 
     async def open(self, parts: Parts) -> None:
         """Close what a crash cut off, then start the gate, the keeper and the watch over the loop."""
@@ -161,31 +167,38 @@ class House:
             raise
         return call
 
-    async def open_leg(self, opened: Opened) -> Joint:
+    async def open_leg(
+        self, opened: Opened, *, again: bool = False, give_way: Callable[[], None] | None = None
+    ) -> Joint:
         """Let one party's own socket in: to the live call of that id, else as the first of a new one.
 
-        Raises what `open_call` does, and BadEncoding where the call's other leg is encoded otherwise.
+        `again`: as in `open_call`, but not where another platform has a live call of that id. `give_way`: as in
+        `Joint.join`. Raises what `open_call` does, and BadEncoding where the call's other leg is encoded otherwise.
         """
         async with self._joining:  # the second leg may come while the first one's call is made
             joint = self.joints.get(opened.call)
-            if joint is None:
-                call = await self.open_call(opened)
+            if joint is None or (again and joint.call.ending):
+                live = self.calls.get(opened.call)
+                if live and live.opened.platform != opened.platform:
+                    raise DuplicateCall(f"call {opened.call!r} is live, and came from {live.opened.platform}")
+                call = await self.open_call(opened, again=again)
                 limits = self.settings.ingest
                 joint = self.joints[opened.call] = Joint(call, limits.leg_grace_s, limits.leg_missing_s)
-                hosted = asyncio.create_task(self._host(joint), name=f"host-{opened.call}")
+                hosted = asyncio.create_task(self._host(opened.call, joint), name=f"host-{call.opened.call}")
                 self._hosted.add(hosted)
                 hosted.add_done_callback(self._hosted.discard)
-            joint.join(opened)
+            joint.join(opened, give_way)
             return joint
 
-    async def _host(self, joint: Joint) -> None:
+    async def _host(self, ref: str, joint: Joint) -> None:
         try:
             await joint.run()
             await self.keeper.flush()
         except Exception:
             log.exception("call %s ended badly", joint.call.opened.call)
         finally:
-            del self.joints[joint.call.opened.call]
+            if self.joints.get(ref) is joint:
+                del self.joints[ref]
             self.leave(joint.call)
 
     async def _make_again(self, opened: Opened) -> Call:

@@ -93,10 +93,12 @@ class Ingest:
         self.files = files
         self.most_bytes = house.settings.ingest.max_message_bytes * (4 if files else 1)
         self.call: Call | None = None
+        self.error: AssistError | None = None
+        """What kept it out, or ended it."""
         self._life: asyncio.Task[None] | None = None
-        self._leg: Party | None = None
-        self._joint: Joint | None = None
-        """Where this socket is one party of a call: the call may outlive it, and ends by itself."""
+        self._legs: list[tuple[Joint, Party]] = []
+        """Where this socket is one party of a call, or more: the call may outlive it, and ends by itself."""
+        self._listening: asyncio.Task[None] | None = None
         self._telling: asyncio.Task[None] | None = None
         self._voice = asyncio.Lock()
         self._parted = asyncio.Event()
@@ -125,7 +127,7 @@ class Ingest:
             return await self._turn_away(refused)
         await self.socket.accept(self.protocol_name())
         error: AssistError | None = None
-        listening = asyncio.create_task(self._listen())
+        listening = self._listening = asyncio.create_task(self._listen())
         draining = asyncio.create_task(self._drained())
         acking = asyncio.create_task(self._ack())
         try:
@@ -150,10 +152,11 @@ class Ingest:
             draining.cancel()
             acking.cancel()
             await asyncio.gather(draining, acking, return_exceptions=True)
+        self.error = error
         try:
             await self._see_out(error)
         finally:  # whatever happens to its socket, a call that has ended gives its place back
-            if self.call and not self._joint:
+            if self.call and not self._legs:
                 self.house.leave(self.call)
             await self._stop_telling()
 
@@ -166,6 +169,7 @@ class Ingest:
 
     async def _turn_away(self, error: WireError) -> None:
         """Answer the request for a socket with an error instead of a socket."""
+        self.error = error
         self._count_error(error)
         await self._no_sooner(error)
         body = msgspec.json.encode({"code": error.code, "message": str(error)})
@@ -274,7 +278,7 @@ class Ingest:
     async def _do(self, said: Said) -> None:
         if isinstance(said, Opened):
             call = self.call = await self._open(said)
-            if not self._joint:
+            if not self._legs:
                 self._life = asyncio.create_task(call.run(), name=f"call-{call.opened.call}")
             await self._say(self.protocol.welcome)
             if self.protocol.follows:
@@ -289,12 +293,24 @@ class Ingest:
     async def _open(self, opened: Opened) -> Call:
         try:
             async with asyncio.timeout(self.protocol.opens_s):
+                again = self.protocol.repeats
                 if opened.leg:
-                    self._leg, self._joint = opened.leg, await self.house.open_leg(opened)
-                    return self._joint.call
-                return await self.house.open_call(opened, again=self.protocol.repeats)
+                    joint = await self.house.open_leg(opened, again=again, give_way=self._give_way)
+                    self._legs.append((joint, opened.leg))
+                    return joint.call
+                return await self.house.open_call(opened, again=again)
         except TimeoutError:
             raise Busy(f"the call could not be opened within {self.protocol.opens_s:g} s") from None
+
+    @property
+    def _give_way(self) -> Callable[[], None] | None:
+        return self._renewed if self.protocol.renews else None
+
+    def _renewed(self) -> None:
+        """Its platform has opened a newer socket for one of its legs: nothing more is heard here."""
+        if self._listening and not self._listening.done():
+            self._reason = "renewed"
+            self._listening.cancel()
 
     async def _retell(self, call: Call) -> None:
         """The call's own log, to dialects that want to know, until it has ended and all is told."""
@@ -341,9 +357,11 @@ class Ingest:
         await self._flush()
         call = self.call
         if call:
-            if self._joint and self._leg:
-                self._joint.leave(self._leg, self._reason)
-            else:
+            # Where the socket may come anew, its goodbye is not the call's.
+            left = "closed" if self.protocol.renews and self._reason == "bye" else self._reason
+            for joint, party in self._legs:
+                joint.leave(party, left, self._give_way)
+            if not self._legs:
                 call.end(self._reason)
         parting = asyncio.create_task(self._part()) if self.protocol.parting_s and not self._over else None
         try:

@@ -28,28 +28,39 @@ class Joint:
         self.call = call
         self.grace_s = grace_s
         self.missing_s = missing_s
-        self.present: set[Party] = set()
+        self.present: dict[Party, Callable[[], None] | None] = {}
+        """Who is here, and how its socket is told to give way to a newer one, where that may be."""
         self._changed = asyncio.Event()
         self._reason = "closed"
         self._told = False
 
-    def join(self, opened: Opened) -> None:
-        """Another leg. Raises DuplicateCall where it is here already, or comes from elsewhere, and BadEncoding."""
+    def join(self, opened: Opened, give_way: Callable[[], None] | None = None) -> None:
+        """Another leg. Raises DuplicateCall where it is here already, or comes from elsewhere, and BadEncoding.
+
+        `give_way`: one that is here already makes room for it, and this is how it will be told to do so itself.
+        """
         mine = self.call.opened
         assert opened.leg
-        if self.call.ending or opened.platform != mine.platform or opened.leg in self.present:
+        here = opened.leg in self.present
+        older = self.present.get(opened.leg)
+        if self.call.ending or opened.platform != mine.platform or (here and not (give_way and older)):
             raise DuplicateCall(f"call {opened.call!r} is already known, or its {opened.leg} is here on another socket")
         if (opened.encoding, opened.rate_hz) != (mine.encoding, mine.rate_hz):
             came = f"{opened.encoding} at {opened.rate_hz} Hz"
             raise BadEncoding(f"{came}: the call's other leg came as {mine.encoding} at {mine.rate_hz}")
+        if older:
+            older()
+            self.call.left(opened.leg, "renewed")
         self.call.joined(opened.leg, opened.metadata)
-        self.present.add(opened.leg)
+        self.present[opened.leg] = give_way
         self._told = self._told and opened.leg != "customer"
         self._changed.set()
 
-    def leave(self, party: Party, reason: str) -> None:
-        """A leg's socket has gone; the reason of the last one is the call's."""
-        self.present.discard(party)
+    def leave(self, party: Party, reason: str, give_way: Callable[[], None] | None = None) -> None:
+        """A leg's socket has gone; the reason of the last one is the call's. `give_way`: as it has joined."""
+        if self.present.get(party) != give_way:
+            return  # a newer one is in its place
+        self.present.pop(party, None)
         self._reason = reason
         self.call.left(party, reason)
         self._changed.set()
@@ -70,7 +81,7 @@ class Joint:
 
     async def _until_left(self) -> None:
         while self.present or self._reason not in FINAL_REASONS:
-            unattended = self.present == {"agent"} and not self._told
+            unattended = self.present.keys() == {"agent"} and not self._told
             self._changed.clear()
             try:
                 async with asyncio.timeout(None if self.present and not unattended else self._patience_s()):

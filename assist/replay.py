@@ -6,7 +6,8 @@
         [--freeze-at S --freeze-s S] [--drop-at S] [--seed N]
 
 FILE: a two-channel WAV (agent left), a folder with agent.wav and customer.wav, or two files joined by a comma. A URL
-with a path is used as it is; without one, the server's usual path for the dialect is put behind it. The last line on
+with a path is used as it is; without one, the server's usual path for the dialect is put behind it. Webex is at
+grpc://127.0.0.1:PORT. The last line on
 stdout says in JSON what came of it: `outcome` is ended, dropped (as ordered), refused or lost. The exit status is 0 for
 the first two, 1 with the reason on stderr for the others, 2 where nobody could be reached.
 
@@ -213,6 +214,66 @@ class Tcp:
         _reset(self._writer.transport)
 
 
+class Rpc:
+    """A gRPC stream, on a connection of its own. Its goodbye is that it is half-closed."""
+
+    def __init__(self, channel: Any, stream: Any) -> None:
+        self._channel, self._stream = channel, stream
+
+    async def send(self, message: Message) -> None:
+        if self._stream.done():
+            raise ConnectionResetError("the stream has ended")
+        try:
+            await self._stream.write(message if isinstance(message, bytes) else message.encode())
+        except (self._errors, asyncio.InvalidStateError) as error:
+            raise ConnectionResetError("the stream has ended") from error
+
+    async def answers(self) -> AsyncIterator[Message]:
+        with contextlib.suppress(self._errors):
+            async for message in self._stream:
+                yield message
+        code = await self._stream.code()
+        if code.name != "OK":
+            yield json.dumps({"status": code.name, "message": await self._stream.details()})
+
+    async def close(self) -> int | None:
+        if not self._stream.done():
+            with contextlib.suppress(self._errors, asyncio.InvalidStateError):
+                await self._stream.done_writing()
+            await asyncio.wait_for(self._stream.code(), GOODBYE_S)
+        await self._channel.close()
+        return None
+
+    def reset(self) -> None:
+        self._stream.cancel()
+
+    @property
+    def _errors(self) -> type[Exception]:
+        import grpc
+
+        error: type[Exception] = grpc.RpcError
+        return error
+
+
+async def _called(line: Line) -> Rpc:
+    """Raises OSError where nobody answers."""
+    import grpc
+    import grpc.aio
+
+    parts = urlsplit(line.url)
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    if parts.scheme == "grpcs":
+        channel = grpc.aio.secure_channel(parts.netloc, grpc.ssl_channel_credentials(), options)
+    else:
+        channel = grpc.aio.insecure_channel(parts.netloc, options)
+    try:
+        await asyncio.wait_for(channel.channel_ready(), READY_S)
+    except TimeoutError:
+        await channel.close()
+        raise ConnectionRefusedError(f"{parts.netloc}: nobody speaks gRPC there") from None
+    return Rpc(channel, channel.stream_stream(parts.path)(metadata=tuple(line.headers.items())))
+
+
 def _reset(transport: asyncio.WriteTransport) -> None:
     line = transport.get_extra_info("socket")
     line.setsockopt(sockets.SOL_SOCKET, sockets.SO_LINGER, struct.pack("ii", 1, 0))
@@ -223,6 +284,8 @@ async def _connected(line: Line) -> Wire:
     parts = urlsplit(line.url)
     if parts.scheme == "tcp":
         return Tcp(*await asyncio.open_connection(parts.hostname, parts.port))
+    if parts.scheme in ("grpc", "grpcs"):
+        return await _called(line)
     asked = [Subprotocol(name) for name in line.subprotocols] or None
     headers = dict(line.headers)
     limits: dict[str, Any] = {"compression": None, "max_size": 2**20, "ping_interval": None}

@@ -19,12 +19,12 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("admission", "errors", "phrase", "metrics", "ticker", "websocket"),
+    ("admission", "errors", "phrase", "metrics", "protobuf", "ticker", "websocket"),
     ("audio",),
     ("conversation", "journal", "resample"),
     ("events", "index", "material", "overlap", "rank", "segment", "transcribe", "wav", "clients"),
     ("analyse", "channel", "config", "hub", "knowledge", "outlook", "protocols", "tapes"),
-    ("access", "keep", "playbook", "proof", "search", "protocols.plain", "stores.summary", "exports.told"),
+    ("access", "jws", "keep", "playbook", "proof", "search", "protocols.plain", "stores.summary", "exports.told"),
     ("protocols.stream",),
     ("protocols.vosk", "protocols.deepgram", "protocols.openai"),
     (
@@ -37,6 +37,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "protocols.raw",
         "protocols.text",
         "protocols.twilio",
+        "protocols.webex",
         "stores.memory",
         "stores.sqlite",
         "exports.vcon",
@@ -70,6 +71,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "clients.raw",
         "clients.speech",
         "clients.twilio",
+        "clients.webex",
     ),
     ("replay",),
     ("mind", "webhooks"),
@@ -77,7 +79,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("legs",),
     ("house",),
     ("contact", "ingest", "exports.routes"),
-    ("gateway", "tcp"),
+    ("gateway", "rpc", "tcp"),
 )
 """From the ground up: a module imports only from floors below its own."""
 
@@ -116,7 +118,7 @@ EXCEPTIONS = {
 
 WAITERS = {
     "transcribe", "hub", "keep", "mind", "tapes", "ticker", "call", "contact", "house", "ingest", "gateway", "legs",
-    "replay", "tcp", "webhooks", "exports/routes",
+    "replay", "rpc", "tcp", "webhooks", "exports/routes",
 }  # fmt: skip
 """Modules of `assist` in which something waits; no other touches asyncio."""
 
@@ -232,6 +234,7 @@ def test_dialects_and_stores_know_what_they_are_made_of() -> None:
         "assist/protocols": VALUES
         | {
             "assist.events",
+            "assist.protobuf",
             "assist.protocols",
             "assist.protocols.plain",
             "assist.protocols.raw",

@@ -20,7 +20,8 @@ from assist.errors import BadMessage
 
 Message = str | bytes
 Answer = Mapping[str, Any]
-"""A text of the server, read: a JSON object; `{"text": ...}` where it is none."""
+"""A text of the server, read: a JSON object; `{"text": ...}` where it is none, of bytes their hex. With gRPC also how a
+stream ended, if not well: `{"status": "INVALID_ARGUMENT", "message": ...}`."""
 RATES: Final = (8_000, 16_000)
 
 MODULES: Final = {
@@ -31,6 +32,7 @@ MODULES: Final = {
     **dict.fromkeys(("freeswitch", "jambonz", "vonage", "sinch", "lca"), "raw"),
     **dict.fromkeys(("asterisk", "audiosocket"), "asterisk"),
     **dict.fromkeys(("vosk", "deepgram", "openai"), "speech"),
+    "webex": "webex",
 }
 """Dialect to the module here whose `make(name, setup)` gives its client."""
 
@@ -52,7 +54,8 @@ class Setup:
 
 @dataclass(frozen=True)
 class Line:
-    """One connection of a call: `url` is ws://..., or tcp://host:port where the dialect has no websocket."""
+    """One connection of a call: `url` is ws://...; where the dialect has no websocket, tcp://host:port, or
+    grpc://host:port/service/method (grpcs with TLS)."""
 
     url: str
     headers: Mapping[str, str] = field(default_factory=dict)

@@ -163,6 +163,9 @@ class Protocol(Interface):
     """An id may come again, of the same conversation: the further calls are `ID.2`, `ID.3`."""
     joins: bool
     """It may be a further leg of a call that is live: no reason to turn it away before it has said so."""
+    renews: bool
+    """Its platform opens the socket of a leg anew where it has lost it: the newest has the leg, and a goodbye is the
+    socket's, not the call's. One socket may carry several legs: each has an `Opened` of its own."""
     opens_s: float | None
     """Within so many seconds the platform must have its welcome, or a refusal."""
     parting_s: float
@@ -233,6 +236,7 @@ class Simple:
     follows = False
     repeats = False
     joins = False
+    renews = False
     opens_s: float | None = None
     parting_s = 0.0
 

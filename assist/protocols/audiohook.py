@@ -102,6 +102,7 @@ class AudioHook:
     follows = True
     repeats = True
     joins = False
+    renews = False
     opens_s: float | None = 4.0
     parting_s = 5.0
 

@@ -54,6 +54,7 @@ class Deepgram:
     follows = True
     repeats = False
     joins = False
+    renews = False
     opens_s: float | None = None
     parting_s = 0.0
 

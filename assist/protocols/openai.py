@@ -67,6 +67,7 @@ class OpenAI:
     follows = True
     repeats = False
     joins = False
+    renews = False
     opens_s: float | None = None
     parting_s = 0.0
 
