@@ -158,7 +158,8 @@ class LegJoined(Event, frozen=True):
 
 
 class LegLeft(Event, frozen=True):
-    """Its socket has gone; the call goes on while one is here, and for a grace without any. `reason`: as CallEnded."""
+    """Its socket has gone; the call goes on while one is here, and for a grace without any. `reason`: as CallEnded,
+    or renewed: a newer socket of the same leg has its place."""
 
     party: Party
     reason: str

@@ -56,13 +56,13 @@ class Jws:
         token = handshake.headers.get("authorization", "")[:LONGEST].removeprefix("Bearer ").strip()
         claims = self._claims(token)
         expires, begins = claims.get("exp"), claims.get("nbf", 0)
-        if not isinstance(expires, int | float) or expires + SKEW_S < handshake.at_s:
+        if not (isinstance(expires, int | float) and expires + SKEW_S >= handshake.at_s):
             raise Unauthorized("the token has expired, or does not say when")
-        if not isinstance(begins, int | float) or begins - SKEW_S > handshake.at_s:
+        if not (isinstance(begins, int | float) and begins - SKEW_S <= handshake.at_s):
             raise Unauthorized("the token is not valid yet")
         if self._url and str(claims.get(URL_CLAIM, "")).rstrip("/") != self._url:
             raise Unauthorized(f"the token's {URL_CLAIM} is not ingest.webex_url")
-        if claims.get(SCHEMA_CLAIM, next(iter(SCHEMAS))) not in SCHEMAS:
+        if SCHEMA_CLAIM in claims and str(claims[SCHEMA_CLAIM]) not in SCHEMAS:
             raise Unauthorized(f"the token's {SCHEMA_CLAIM} is not that of media forking")
 
     def _claims(self, token: str) -> dict[str, Any]:

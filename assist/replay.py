@@ -229,9 +229,15 @@ class Rpc:
             raise ConnectionResetError("the stream has ended") from error
 
     async def answers(self) -> AsyncIterator[Message]:
-        with contextlib.suppress(self._errors):
+        try:
             async for message in self._stream:
                 yield message
+        except self._errors:
+            pass
+        except asyncio.CancelledError:
+            if not self._stream.cancelled():
+                raise
+            return  # by ourselves: `reset`
         code = await self._stream.code()
         if code.name != "OK":
             yield json.dumps({"status": code.name, "message": await self._stream.details()})

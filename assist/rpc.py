@@ -25,6 +25,8 @@ from assist.protocols import Bye, Protocol, reason_of
 QUIET_MS: Final = 20_000
 """A peer that says nothing for so long is asked whether it lives."""
 WATCH_S: Final = 1.0
+SETTLE_S: Final = 0.05
+"""Where a peer has gone, its stream ends as if it had said goodbye, and within so long its task is cancelled."""
 LEAVING: Final = 1012
 """The close code of a socket that the server takes leave of."""
 Streams = Mapping[tuple[str, str], Callable[[], Protocol]]
@@ -62,6 +64,8 @@ class RpcSocket:
         self.scope: dict[str, Any] = {"type": "grpc", "raw_path": target.encode("latin-1"), "query_string": b""}
         self.headers = {key.lower(): value for key, value in context.invocation_metadata() if isinstance(value, str)}
         self.close_code = 1000
+        self.lost = asyncio.Event()
+        """The peer has cancelled it, or its connection is gone: gRPC does not say so in what is read."""
 
     async def accept(self, subprotocol: str | None = None) -> None:
         """A stream is one already."""
@@ -74,13 +78,14 @@ class RpcSocket:
             return {"type": "websocket.disconnect", "code": 1006}
         if data is not grpc.aio.EOF:
             return {"type": "websocket.receive", "bytes": data}
-        await asyncio.sleep(0)  # gRPC tells the end of a cancelled stream first, and that it was cancelled then
-        if self._context.cancelled():
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SETTLE_S):
+                await self.lost.wait()
             return {"type": "websocket.disconnect", "code": 1006}
         return {"type": "websocket.receive", "said": [Bye()]}
 
     async def send_text(self, data: str) -> None:
-        if self._context.cancelled():
+        if self.lost.is_set():
             raise RuntimeError("the peer has gone")
         try:
             await self._context.write(data.encode("latin-1"))
@@ -117,7 +122,8 @@ def bind(host: str, port: int, most_bytes: int, tls: tuple[bytes, bytes] | None 
         else:
             server.add_insecure_port(address)
     except RuntimeError as error:
-        raise ConfigError(f"ingest.webex_port: {address}: {error}") from error
+        what = "ingest.webex_certificate, ingest.webex_key or ingest.webex_port" if tls else "ingest.webex_port"
+        raise ConfigError(f"{what}: {address}: {error}") from error
     return server
 
 
@@ -148,6 +154,7 @@ def _taking(house: House, protocol: Callable[[], Protocol], target: str) -> Call
         try:
             await asyncio.shield(life)
         except asyncio.CancelledError:  # the peer has gone, which ends this task and must not end that one
+            socket.lost.set()
             await life
             raise
         if ingest.error:

@@ -26,12 +26,17 @@ Said = tuple[str, int, str]
 """Party, start_ms, word."""
 
 
-async def heard(server: door.Door, dialect: str) -> tuple[list[Said], list[dict[str, Any]], replay.Played]:
-    """What a server makes of the shipped call: the words of its finals by party and time, each call's last event."""
+async def heard(
+    server: door.Door, dialect: str, url: str = ""
+) -> tuple[list[Said], list[dict[str, Any]], replay.Played]:
+    """What a server makes of the shipped call: the words of its finals by party and time, each call's last event.
+
+    `url`: where the dialect is spoken, if not with all the others.
+    """
     before = {each["call"] for each in server.get("/calls")["calls"]}
     recording = replay.read(SHIPPED)
     client = make(dialect, Setup(new_id(), recording.rate_hz, metadata={"queue": "sales"}))
-    played = await replay.send(client, recording, server.ws, speed=15)
+    played = await replay.send(client, recording, url or server.ws, speed=15)
 
     def ended() -> list[list[Any]]:
         calls = [each["call"] for each in server.get("/calls")["calls"] if each["call"] not in before]
@@ -58,7 +63,18 @@ async def test_every_dialect_gives_the_same_finals_and_books_that_add_up(
     server: door.Door, script: Script, wanted: list[Said], dialect: str
 ) -> None:
     assert dialect in MODULES, f"{dialect}: a dialect of the server without a client in assist/clients"
-    words, ends, played = await heard(server, dialect)
+    check(dialect, script, wanted, *await heard(server, dialect))
+
+
+def check(
+    dialect: str,
+    script: Script,
+    wanted: list[Said],
+    words: list[Said],
+    ends: list[dict[str, Any]],
+    played: replay.Played,
+) -> None:
+    """What was heard is what the plain dialect gives, and every millisecond of it is accounted for."""
     assert (played.outcome, played.reason) == ("ended", "")
     assert [(party, word) for party, _, word in words] == [(party, word) for party, _, word in wanted]
     late = [(word, got - meant) for (_, got, word), (_, meant, _) in zip(words, wanted, strict=True)]

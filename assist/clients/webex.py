@@ -44,8 +44,8 @@ class Webex(Client):
     def hear(self, line: int, answer: Answer) -> list[Message]:
         if "status" in answer:
             self.refused = f"{answer['status']}: {answer.get('message')}"
-        elif isinstance(answer.get("text"), str):
-            self.acknowledged["status_message"] = _status_message(bytes.fromhex(answer["text"]))
+        elif isinstance(answer.get("text"), str) and (said := _status_message(bytes.fromhex(answer["text"]))):
+            self.acknowledged["status_message"] = said
         return []
 
     def _request(self, role: str, number: int, audio: bytes, at_ms: int) -> bytes:

@@ -25,9 +25,9 @@ GROWTH_BYTES = 64 * 1024
 
 
 def test_an_input_is_its_messages() -> None:
-    sent: list[str | bytes] = ['{"a": 1}', b"\x00\x01", "", b"", "é"]
+    sent: list[str | bytes] = ['{"a": 1}', b"\x00\x01", "", b"", "é", b"\n\xff\n"]
     assert list(messages(as_input(sent))) == sent
-    assert list(messages(b"\x01160\n\x0170000\n\x01x")) == [bytes(160), bytes(65_536), b""]
+    assert list(messages(b"\x01160\n\x0170000\n\x01x\n\x020a z0b1")) == [bytes(160), bytes(65_536), b"", b"\n\x0b"]
 
 
 def test_counts_are_made_good() -> None:
@@ -107,7 +107,7 @@ def test_what_is_held_does_not_grow_with_what_is_sent(name: str) -> None:
                 held = []
                 for count in range(1, 1_601):
                     try:
-                        protocol.receive(line[1:] if line[:1] == b"\0" else bend(count))
+                        protocol.receive(next(messages(line)) if line[:1] in (b"\0", b"\2") else bend(count))
                         protocol.replies()
                     except WireError:
                         pass

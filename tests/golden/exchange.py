@@ -39,6 +39,7 @@ from assist.protocols.text import Text
 from assist.protocols.twilio import Twilio
 from assist.protocols.vonage import Vonage
 from assist.protocols.vosk import Vosk
+from assist.protocols.webex import Webex
 
 HERE = Path(__file__).parent
 ORGANISATION, SESSION, CORRELATION = (f"{n}0000000-0000-4000-8000-00000000000{n}" for n in (1, 2, 3))
@@ -131,6 +132,7 @@ DIALECTS: dict[str, Callable[[], Protocol]] = {
     "openai": openai,
     "asterisk": asterisk,
     "audiosocket": audiosocket,
+    "webex": Webex,
 }
 """By the first word of the file's name."""
 
