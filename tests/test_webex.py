@@ -440,24 +440,24 @@ except ConfigError as error:
 # ---- health
 
 
-def asked(channel: Any, service: str, name: str) -> Any:
-    """The status that a service tells of a name."""
-    return channel.unary_unary(f"/{service}/Check")(chunk(1, name.encode()) if name else b"")
+def asked(channel: Any, of: str, name: str) -> Any:
+    """The status of a name, by one of the two that tell it."""
+    return channel.unary_unary(f"/{of}/Check")(chunk(1, name.encode()) if name else b"")
 
 
 @pytest.mark.parametrize(
-    ("service", "names"),
+    ("of", "names"),
     [("grpc.health.v1.Health", ("", METHOD[0])), ("com.cisco.wcc.ccai.v1.Health", ("", "ping", "status"))],
 )
-async def test_health_says_whether_calls_may_come(here: Here, service: str, names: tuple[str, ...]) -> None:
+async def test_health_says_whether_calls_may_come(here: Here, of: str, names: tuple[str, ...]) -> None:
     async with streams(here.target) as channel:
         for name in names:
-            assert await asked(channel, service, name) == b"\x08\x01"
-        watching = channel.unary_stream(f"/{service}/Watch")(b"")
+            assert await asked(channel, of, name) == b"\x08\x01"
+        watching = channel.unary_stream(f"/{of}/Watch")(b"")
         assert await watching.read() == b"\x08\x01"
         here.house.draining.set()
         assert await asyncio.wait_for(watching.read(), 5) == b"\x08\x02"
-        assert await asked(channel, service, "") == b"\x08\x02"
+        assert await asked(channel, of, "") == b"\x08\x02"
         watching.cancel()
 
 
