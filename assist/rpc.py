@@ -155,7 +155,7 @@ def _taking(house: House, protocol: Callable[[], Protocol], target: str) -> Call
             await asyncio.shield(life)
         except asyncio.CancelledError:  # the peer has gone, which ends this task and must not end that one
             socket.lost.set()
-            await life
+            await asyncio.wait({life})
             raise
         if ingest.error:
             await _refuse(context, ingest.error)
