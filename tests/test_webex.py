@@ -221,6 +221,7 @@ async def test_a_stream_of_both_comes_anew_while_the_old_one_is_there(here: Here
         older = opened(channel)
         await send(older, *frames("c", CALLER, 0, 10), *frames("c", AGENT, 0, 10))
         await joined(here, 2)
+        await heard_ms(here, "agent", 200)
         newer = opened(channel)
         await send(newer, *frames("c", CALLER, 10, 20), *frames("c", AGENT, 10, 20))
         assert (await asyncio.wait_for(end(older, half_close=False), 5)).code == "OK"
