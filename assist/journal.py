@@ -39,7 +39,7 @@ class Header(msgspec.Struct, frozen=True):
     """What every record of the file shares. `encoding` and `rate_hz` are the legs' own."""
 
     call: str
-    rate_hz: Annotated[int, msgspec.Meta(ge=1_000)]
+    rate_hz: Annotated[int, msgspec.Meta(ge=1_000, le=192_000)]
     encoding: Encoding
     parties: Annotated[tuple[Party, ...], msgspec.Meta(min_length=1)]
     salt: int = 0
