@@ -42,6 +42,11 @@ MOST_LINES: Final = 4_096
 HELD_BYTES: Final = 8 * 2**20
 """What one dialect may keep, whatever came."""
 MOST_LOST_MS: Final = 3_600_000
+TARGETS: Final = {
+    "deepgram": "/v1/listen?encoding=mulaw&sample_rate=8000&channels=2&multichannel=true&interim_results=true",
+    "openai": "/v1/realtime?intent=transcription",
+}
+"""What is asked for where an input does not say, of dialects that hear nothing otherwise; of others /ingest/NAME."""
 KEY, SECRET = "key", b"a secret that nobody has"
 
 
@@ -150,7 +155,7 @@ def talk(name: str, data: bytes) -> None:
     protocol = makers()[name]()
     first, _, rest = data.partition(b"\n")
     asked = first.startswith(b"GET ")
-    target = first[4:].decode("latin-1") if asked else f"/ingest/{name}"
+    target = first[4:].decode("latin-1") if asked else TARGETS.get(name, f"/ingest/{name}")
     try:
         protocol.greet(Handshake(target, ASKED, 0.0))
     except WireError:
