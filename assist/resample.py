@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,31 @@ from assist.errors import BadEncoding
 
 _LOWEST, _HIGHEST = -32_768, 32_767
 LOWEST_HZ, HIGHEST_HZ = 4_000, 192_000
+MOST_WEIGHTS = 65_536
+"""Of one filter: 11,025 Hz needs 10,240. 191,999 Hz would need six million, and everybody would wait meanwhile."""
+
+
+def taken(rate_hz: int) -> tuple[int, int, int]:
+    """By what a rate is raised and lowered to become 16 kHz, and the filter's taps. Raises BadEncoding; it is cheap."""
+    if not LOWEST_HZ <= rate_hz <= HIGHEST_HZ:
+        raise BadEncoding(f"{rate_hz} Hz is not taken: {LOWEST_HZ} to {HIGHEST_HZ}")
+    divisor = math.gcd(rate_hz, RATE_HZ)
+    up, down, taps = RATE_HZ // divisor, rate_hz // divisor, max(16, 2 * round(16 * rate_hz / RATE_HZ))
+    if up * taps > MOST_WEIGHTS:
+        raise BadEncoding(f"{rate_hz} Hz is not taken: no simple ratio to {RATE_HZ}; multiples of 100 Hz have one")
+    return up, down, taps
+
+
+@lru_cache(32)
+def _rows(rate_hz: int) -> NDArray[np.float32]:
+    """One row of taps for each place that a sample may take between two of those that came."""
+    up, _, taps = taken(rate_hz)
+    falls = rate_hz / RATE_HZ
+    at = np.arange(taps) - (taps // 2 - 1) - np.arange(up)[:, None] / up
+    window = np.i0(6.0 * np.sqrt(np.clip(1 - (2 * at / (taps - 1)) ** 2, 0, None))) * (2 * abs(at) <= taps - 1)
+    rows = np.sinc(at * (1.0 if falls <= 1 else 0.9 / falls)) * window
+    rows_f32: NDArray[np.float32] = (rows / rows.sum(axis=1, keepdims=True)).astype(np.float32)
+    return rows_f32
 
 
 class Resampler:
@@ -23,17 +49,8 @@ class Resampler:
     """
 
     def __init__(self, rate_hz: int) -> None:
-        if not LOWEST_HZ <= rate_hz <= HIGHEST_HZ:
-            raise BadEncoding(f"{rate_hz} Hz is not taken: {LOWEST_HZ} to {HIGHEST_HZ}")
-        divisor = math.gcd(rate_hz, RATE_HZ)
-        self._up, self._down = RATE_HZ // divisor, rate_hz // divisor
-        falls = rate_hz / RATE_HZ
-        self._taps = taps = max(16, 2 * round(16 * falls))
-        # One row of taps for each place that a sample may take between two of those that came.
-        at = np.arange(taps) - (taps // 2 - 1) - np.arange(self._up)[:, None] / self._up
-        window = np.i0(6.0 * np.sqrt(np.clip(1 - (2 * at / (taps - 1)) ** 2, 0, None))) * (2 * abs(at) <= taps - 1)
-        rows = np.sinc(at * (1.0 if falls <= 1 else 0.9 / falls)) * window
-        self._rows = (rows / rows.sum(axis=1, keepdims=True)).astype(np.float32)
+        self._up, self._down, taps = taken(rate_hz)
+        self._rows, self._taps = _rows(rate_hz), taps
         self._heard: NDArray[np.float32] = np.zeros(taps - 1, dtype=np.float32)
         self._next = 0
         """Where the next sample out begins to look, from the beginning of `_heard`, in `_up`-ths of a sample."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +12,7 @@ from numpy.typing import NDArray
 
 from assist.audio import Samples, double
 from assist.errors import BadEncoding
-from assist.resample import Resampler
+from assist.resample import Resampler, taken
 
 
 def tone(rate_hz: int, tone_hz: float, seconds: float = 1.0) -> Samples:
@@ -92,3 +94,18 @@ def test_8_khz_comes_out_doubled_and_a_millisecond_late() -> None:
 def test_rates_of_nothing_that_is_heard_are_refused(rate_hz: int) -> None:
     with pytest.raises(BadEncoding, match="Hz"):
         Resampler(rate_hz)
+
+
+def test_a_rate_is_judged_before_anything_is_made_for_it() -> None:
+    """Whoever names odd rates, or the same one again and again, keeps nobody waiting."""
+    for rate_hz in range(4_000, 192_001, 100):
+        up, down, taps = taken(rate_hz)
+        assert up * rate_hz == down * 16_000
+        assert taps >= 2 * (rate_hz // 1_000)
+    for rate_hz in (3_999, 192_001, 191_999, 15_999, 44_101):
+        with pytest.raises(BadEncoding, match=f"{rate_hz} Hz is not taken"):
+            Resampler(rate_hz)
+    began = time.process_time()
+    for _ in range(1_000):
+        Resampler(44_100)
+    assert time.process_time() - began < 0.5, "each made anew takes 2 s"

@@ -29,6 +29,7 @@ from assist.events import Entry, Faltered, Ledger, Missing, Skipped, Transcribed
 from assist.protocols import Bye, Cut, Due, Handshake, Odd, Opened, Said, Simple, read_object
 from assist.protocols.plain import call_id
 from assist.protocols.stream import Form, Stream, asked, parties_of, told
+from assist.resample import taken
 
 RATE_HZ = 8_000
 """Where nobody says another."""
@@ -100,7 +101,7 @@ class Vosk(Simple):
             rate_hz = round(config.sample_rate)
             if self._stream and rate_hz != self._rate_hz:
                 raise BadEncoding(f"sample_rate: {rate_hz} after audio at {self._rate_hz} Hz")
-            Stream(Form("l16", rate_hz, 1))  # refused now, not at the first audio
+            taken(rate_hz)  # refused now, not at the first audio
             self._rate_hz = rate_hz
         self._words = self._words if config.words is None else config.words
         self._alternatives = self._alternatives if config.max_alternatives is None else config.max_alternatives

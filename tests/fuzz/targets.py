@@ -104,7 +104,7 @@ SAID: Final = (
     Transcribed(Transcript("u3", "system", 5, 9, "", stage="final")),
     Suggested("u1", (Suggestion("c", "article", "ref", "title", "why", 0.5, evidence=Evidence("u1", 0, 900)),)),
 )
-"""Events that a dialect may be told at any moment."""
+"""Events that a dialect may be told at any moment, of parties that its call has."""
 
 
 def speak(protocol: Protocol, sent: Iterator[Message]) -> None:
@@ -127,8 +127,13 @@ def speak(protocol: Protocol, sent: Iterator[Message]) -> None:
             raise Wrong(f"audio of {heard} bytes in calls or legs {opened}")
         for each in said:
             reply(protocol, each)
-        if protocol.follows and opened:
-            protocol.tell(Entry("c", number + 1, 0, SAID[number % len(SAID)]))
+        event = SAID[number % len(SAID)]
+        if (
+            protocol.follows
+            and opened
+            and not (isinstance(event, Transcribed) and event.transcript.party not in parties)
+        ):
+            protocol.tell(Entry("c", number + 1, 0, event))
         protocol.ack(number, {"agent": 20, "customer": 20})
     held = held_bytes(protocol)
     check_said(protocol.flush(), MOST_LOST_MS)
