@@ -111,6 +111,7 @@ def speak(protocol: Protocol, sent: Iterator[Message]) -> None:
     """All that an ingest does with one socket's dialect. Raises whatever should not have been raised."""
     received = heard = 0
     opened: list[object] = []
+    parties: set[str] = set()
     for number, message in enumerate(sent):
         received += len(message)
         try:
@@ -122,17 +123,15 @@ def speak(protocol: Protocol, sent: Iterator[Message]) -> None:
             continue
         check_said(said, MOST_LOST_MS)
         opened += [each.leg for each in said if isinstance(each, Opened)]
+        parties.update(*(each.parties for each in said if isinstance(each, Opened)))
         heard += sum(len(each.payload) for each in said if isinstance(each, Sound))
         if (len(opened) > 1 and (None in opened or len(set(opened)) < len(opened))) or (heard and not opened):
             raise Wrong(f"audio of {heard} bytes in calls or legs {opened}")
         for each in said:
             reply(protocol, each)
         event = SAID[number % len(SAID)]
-        if (
-            protocol.follows
-            and opened
-            and not (isinstance(event, Transcribed) and event.transcript.party not in parties)
-        ):
+        foreign = isinstance(event, Transcribed) and event.transcript.party not in parties
+        if protocol.follows and opened and not foreign:
             protocol.tell(Entry("c", number + 1, 0, event))
         protocol.ack(number, {"agent": 20, "customer": 20})
     held = held_bytes(protocol)
