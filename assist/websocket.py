@@ -27,8 +27,8 @@ Event = Any
 def read_less(transport: Any) -> None:
     """At most `READ_BYTES` at once. asyncio takes room for 256 KiB each time it reads, however little has come.
 
-    The C library asks the system for so much and gives it back at once, which is half of what the loop takes for a message
-    of 20 ms (benchmarks/sockets.py). Another loop's transport is left as it is.
+    The C library asks the system for so much and gives it back at once, which is half of what the loop takes for a
+    message of 20 ms (benchmarks/sockets.py). Another loop's transport is left as it is.
     """
     if hasattr(transport, "max_size"):
         transport.max_size = READ_BYTES

@@ -48,7 +48,7 @@ class AudioSocket(Simple):
         if isinstance(message, str):
             raise BadMessage("text: this dialect is binary")
         if self._fault:
-            raise self._fault
+            raise self._fault.with_traceback(None)  # or each time would add to what it holds
         came, at = self._came + message, 0
         said: list[Said] = []
         try:
@@ -69,7 +69,7 @@ class AudioSocket(Simple):
 
     def replies(self) -> list[str]:
         if self._fault:
-            raise self._fault
+            raise self._fault.with_traceback(None)  # or each time would add to what it holds
         return []
 
     def refusal(self, error: AssistError) -> list[str]:

@@ -29,6 +29,7 @@ from assist.conversation import Evidence, Suggestion, Transcript
 from assist.errors import Busy, StoreFailed, Unauthorized, WireError
 from assist.events import Entry, Ledger, Suggested, Transcribed
 from assist.protocols import Bye, Due, Handshake, Opened, Protocol, Said, Sound
+from assist.protocols.audiosocket import AudioSocket
 from assist.protocols.webex import Webex
 from server import dialects
 from tests.contracts.protocol import check_said
@@ -128,7 +129,10 @@ def speak(protocol: Protocol, sent: Iterator[Message]) -> None:
         if (len(opened) > 1 and (None in opened or len(set(opened)) < len(opened))) or (heard and not opened):
             raise Wrong(f"audio of {heard} bytes in calls or legs {opened}")
         for each in said:
-            reply(protocol, each)
+            try:
+                reply(protocol, each)
+            except WireError as error:  # what came before it stays said
+                protocol.refusal(error)
         event = SAID[number % len(SAID)]
         foreign = isinstance(event, Transcribed) and event.transcript.party not in parties
         if protocol.follows and opened and not foreign:
@@ -229,7 +233,7 @@ def _folder() -> Path:
 @cache
 def makers() -> dict[str, Callable[[], Protocol]]:
     """What the server speaks."""
-    return {**dialects(Settings()), "webex": Webex}
+    return {**dialects(Settings()), "audiosocket": AudioSocket, "webex": Webex}
 
 
 def targets() -> dict[str, Target]:
