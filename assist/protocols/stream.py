@@ -42,16 +42,23 @@ class Head:
         self.settled = False
         self.form: Form | None = None
         self._data = b""
+        self._refused = ""
 
     def push(self, data: bytes) -> bytes:
         """The audio in it; empty while a header is not whole. Raises BadEncoding."""
         if self.settled:
             return data
+        if self._refused:  # and nothing more of it is held
+            raise BadEncoding(self._refused)
         self._data += data
-        start = self._start()
-        if start is None:
-            if len(self._data) > MOST_HEAD_BYTES:
+        try:
+            start = self._start()
+            if start is None and len(self._data) > MOST_HEAD_BYTES:
                 raise BadEncoding(f"WAV: no data chunk within {MOST_HEAD_BYTES} bytes")
+        except BadEncoding as error:
+            self._refused, self._data = str(error), b""
+            raise
+        if start is None:
             return b""
         self.settled = True
         audio, self._data = self._data[start:], b""
