@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
 import hmac
 import itertools
-import json
-import sys
 import time
 from collections import Counter
 from typing import Any
@@ -27,7 +24,7 @@ from assist.proof import Proof
 from assist.protocols import Handshake
 from benchmarks import door
 from benchmarks.calls import SHIPPED
-from tests.wire import new_id, until
+from tests.wire import new_id, replayed, until
 
 KEY, SECRET = "some-key", base64.b64encode(b"a secret of some length").decode()
 PERCENT = st.sampled_from([0.0, 1.0, 30.0, 100.0])
@@ -128,22 +125,9 @@ def last(server: door.Door, call: str) -> Any:
     return event if event["type"] == "CallEnded" else None
 
 
-async def run(*arguments: str) -> tuple[int, dict[str, Any], str]:
-    """The command line: exit status, the document of its last line, and stderr."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "assist.replay", *arguments),
-        cwd=door.ROOT,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, wrong = await asyncio.wait_for(process.communicate(), 60)
-    lines = out.decode().splitlines()
-    return process.returncode or 0, json.loads(lines[-1]) if lines else {}, wrong.decode()
-
-
 @pytest.mark.parametrize("dialect", ["plain", "audiohook"])
 async def test_the_command_says_what_was_acknowledged(server: door.Door, dialect: str) -> None:
-    status, told, wrong = await run(str(SHIPPED), "--as", dialect, "--to", server.ws, "--speed", "20")
+    status, told, wrong = await replayed(str(SHIPPED), "--as", dialect, "--to", server.ws, "--speed", "20")
     assert (status, told["outcome"], told["close_code"], wrong) == (0, "ended", 1000, "")
     if dialect == "plain":
         assert told["acknowledged"]["audio_ms"] == {"agent": 98_400, "customer": 98_400}
@@ -157,20 +141,20 @@ async def test_the_command_says_what_was_acknowledged(server: door.Door, dialect
 async def test_the_command_says_why_it_was_refused(server: door.Door) -> None:
     call = new_id()
     arguments = (str(SHIPPED), "--to", server.ws, "--call", call, "--speed", "50", "--drop-at", "1")
-    assert (await run(*arguments))[0] == 0
+    assert (await replayed(*arguments))[0] == 0
     await until(lambda: last(server, call))
     for dialect in ("plain", "twilio"):
-        status, told, wrong = await run(*arguments, "--as", dialect)
+        status, told, wrong = await replayed(*arguments, "--as", dialect)
         assert (status, told["outcome"], told["close_code"]) == (1, "refused", 4409)
         assert "duplicate_call" in wrong and "duplicate_call" in told["reason"]
-    status, told, wrong = await run(str(SHIPPED), "--to", f"{server.ws}/no/such/socket")
+    status, told, wrong = await replayed(str(SHIPPED), "--to", f"{server.ws}/no/such/socket")
     assert (status, told["outcome"]) == (1, "refused") and "HTTP 4" in wrong
 
 
 async def test_the_command_says_that_nobody_is_there() -> None:
-    status, told, wrong = await run(str(SHIPPED), "--to", f"ws://127.0.0.1:{door.free_port()}")
+    status, told, wrong = await replayed(str(SHIPPED), "--to", f"ws://127.0.0.1:{door.free_port()}")
     assert (status, told) == (2, {}) and "replay:" in wrong
-    assert (await run("no.wav"))[0] == 2
+    assert (await replayed("no.wav"))[0] == 2
 
 
 async def test_a_dropped_socket_loses_nothing_that_came(server: door.Door) -> None:

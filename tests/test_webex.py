@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import datetime
 import ipaddress
-import json
 import signal
 import subprocess
 import sys
@@ -42,7 +41,7 @@ from tests.test_dialects import Said, check, heard
 from tests.test_jws import KEY, URL, jwks
 from tests.test_jws import token as signed
 from tests.webex import AGENT, ALAW, CALLER, LINEAR16, SUCCESS, Ended, audio, end, opened, request, send, streams
-from tests.wire import new_id
+from tests.wire import new_id, replayed
 
 FRAME = b"\xff" * 160
 GRACE_S = 0.4
@@ -514,16 +513,8 @@ async def test_the_command_plays_it_and_says_why_it_is_refused(running: tuple[do
 
 
 async def command(url: str, *more: str) -> tuple[int, dict[str, Any], str]:
-    """The command line: exit status, the document of its last line, and stderr."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "assist.replay", str(SHIPPED), "--as", "webex", "--to", url, *more),
-        cwd=door.ROOT,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, wrong = await asyncio.wait_for(process.communicate(), 60)
-    lines = out.decode().splitlines()
-    return process.returncode or 0, json.loads(lines[-1]) if lines else {}, wrong.decode()
+    """The shipped call as a client of Webex, by the command line."""
+    return await replayed(str(SHIPPED), "--as", "webex", "--to", url, *more)
 
 
 async def test_a_live_call_is_seen_out_when_the_server_is_told_to_leave(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import urllib.error
 import urllib.request
 import uuid
@@ -14,6 +15,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from assist.events import Entry, decode
+from benchmarks import door
 
 SILENCE = b"\xff" * 320
 """20 ms of two interleaved mu-law channels."""
@@ -102,3 +104,16 @@ def status(url: str) -> int:
         return int(urllib.request.urlopen(url, timeout=5).status)
     except urllib.error.HTTPError as error:
         return error.code
+
+
+async def replayed(*arguments: str) -> tuple[int, dict[str, Any], str]:
+    """`python -m assist.replay`: exit status, the document of its last line, and stderr."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "assist.replay", *arguments),
+        cwd=door.ROOT,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, wrong = await asyncio.wait_for(process.communicate(), 60)
+    lines = out.decode().splitlines()
+    return process.returncode or 0, json.loads(lines[-1]) if lines else {}, wrong.decode()
