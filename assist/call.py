@@ -180,27 +180,41 @@ class Call:
 
     # ---- the ear
 
-    def hear(self, party: Party, payload: bytes) -> None:
-        """Audio of one party, any length. Raises TooFast, and StoreFailed where the disk has refused for too long."""
+    def hear(self, party: Party, *payloads: bytes) -> None:
+        """Audio of one party, one message or several, of any length.
+
+        Raises TooFast, and StoreFailed where the disk has refused for too long.
+        """
         if self._ending.is_set():
             raise AssistError(f"the call has ended already: {self._reason}")
         if self.sound.full:
             raise StoreFailed("the disk has refused for so long that no more audio is taken")
         side = self._sides[party]
+        payload = payloads[0] if len(payloads) == 1 else b"".join(payloads)
         length_ms = len(payload) / side.bytes_per_ms
         if not self._heard:
             self._heard = True
             if self.now_ms < START_MS:
                 self._started = self.parts.clock() - length_ms / 1000
         now_ms = self.now_ms
-        self._admit(party, side, length_ms, now_ms)
+        try:
+            self._admit(party, side, length_ms, now_ms)
+        except (TooFast, TooLong):
+            if len(payloads) == 1:
+                raise
+            for each in payloads:  # what comes before the one that is too much is taken
+                self.hear(party, each)
+            return
         if self._paused:
             side.paused_ms += length_ms
             return
-        if len(payload) % side.leg.width:
-            self.note("odd_size")
-        side.due_ms = now_ms + int(min(length_ms, side.length_ms))
-        side.length_ms = length_ms
+        if side.leg.width > 1:
+            for each in payloads:
+                if len(each) % side.leg.width:
+                    self.note("odd_size")
+        last_ms = len(payloads[-1]) / side.bytes_per_ms
+        side.due_ms = now_ms + int(min(last_ms, side.length_ms))
+        side.length_ms = last_ms
         self._take(party, side, side.timeline.push(side.leg.push(payload), now_ms), now_ms)
 
     def wrote(self, party: Party, text: str, at_ms: int | None = None) -> None:

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from functools import partial
 from typing import Any
 from typing import Protocol as Interface
@@ -233,18 +233,37 @@ class Ingest:
             return found
         return self._read(_content(message))
 
-    def _straight(self, message: str | bytes) -> Message | None:
-        """A message on the short cut; what is not audio, and what goes wrong, is left to who waits in `_next`."""
+    def _straight(self, messages: Sequence[str | bytes]) -> list[Message]:
+        """What one read brought, on the short cut: audio is heard, each party's in one go.
+
+        Whatever is not audio, and what goes wrong, is left to who waits in `_next`, with all that came after it.
+        """
+        sounds: dict[Party, list[bytes]] = {}
+        left: list[Message] = []
+        for n, message in enumerate(messages):
+            if first := self._gather(message, sounds):
+                left = [first, *map(_received, messages[n + 1 :])]
+                break
+        try:
+            for party, payloads in sounds.items():
+                assert self.call, "a dialect gives audio only after Opened"
+                self.call.hear(party, *payloads)
+            if not left:
+                self._renew()
+        except Exception as error:
+            return [_failed(error)]
+        return left
+
+    def _gather(self, message: str | bytes, sounds: dict[Party, list[bytes]]) -> Message | None:
+        """Add a message's audio to `sounds`; an event where it holds anything else."""
         try:
             said = self._read(message)
-            for n, each in enumerate(said):
-                if not isinstance(each, Sound):
-                    return {"type": "websocket.receive", "said": said[n:]}
-                assert self.call, "a dialect gives audio only after Opened"
-                self.call.hear(each.party, each.payload)
-            self._renew()
         except Exception as error:
-            return {"type": "websocket.receive", "error": error}
+            return _failed(error)
+        for n, each in enumerate(said):
+            if not isinstance(each, Sound):
+                return {"type": "websocket.receive", "said": said[n:]}
+            sounds.setdefault(each.party, []).append(each.payload)
         return None
 
     def _read(self, message: str | bytes) -> list[Said]:
@@ -459,6 +478,14 @@ def handshake(socket: Socket) -> Handshake:
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
     target = scope["raw_path"] + (b"?" + scope["query_string"] if scope["query_string"] else b"")
     return Handshake(target.decode("latin-1"), headers, time.time(), tuple(scope.get("subprotocols") or ()))
+
+
+def _received(message: str | bytes) -> Message:
+    return {"type": "websocket.receive", "text" if isinstance(message, str) else "bytes": message}
+
+
+def _failed(error: Exception) -> Message:
+    return {"type": "websocket.receive", "error": error}
 
 
 def _content(message: Message) -> str | bytes:

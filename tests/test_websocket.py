@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import itertools
+import random
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -20,16 +22,25 @@ Took = list[tuple[str, str | bytes]]
 """Which way each message came, "cut" or "queue", and the message."""
 
 
+class Counting(WebSocket):
+    """Counts frames that the library parsed."""
+
+    parsed = 0
+
+    def handle_bytes(self, event: Frame) -> None:
+        Counting.parsed += 1
+        super().handle_bytes(event)
+
+
 @asynccontextmanager
 async def listening(is_left: Callable[[str | bytes], bool]) -> AsyncIterator[tuple[ClientConnection, Took]]:
     """A server that hears on the short cut, leaves what `is_left` says to `receive`, and a client of it."""
     took: Took = []
 
-    def hear(message: str | bytes) -> dict[str, Any] | None:
-        if is_left(message):
-            return {"type": "websocket.receive", "left": message}
-        took.append(("cut", message))
-        return None
+    def hear(messages: Sequence[str | bytes]) -> list[dict[str, Any]]:
+        heard = list(itertools.takewhile(lambda message: not is_left(message), messages))
+        took.extend(("cut", message) for message in heard)
+        return [{"type": "websocket.receive", "left": message} for message in messages[len(heard) :]]
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         shortcut: Shortcut = scope["extensions"][SHORTCUT]
@@ -41,7 +52,7 @@ async def listening(is_left: Callable[[str | bytes], bool]) -> AsyncIterator[tup
             shortcut.hear = None
             if event["type"] == "websocket.disconnect":
                 return
-            message = event.get("left") or event.get("bytes") or event.get("text")
+            message = next(event[name] for name in ("left", "bytes", "text") if event.get(name) is not None)
             took.append(("queue", message))
             if message == "end":
                 await send({"type": "websocket.close"})
@@ -49,7 +60,7 @@ async def listening(is_left: Callable[[str | bytes], bool]) -> AsyncIterator[tup
             await asyncio.sleep(0.002)  # what is left takes time, and what comes meanwhile must wait for it
 
     port = free_port()
-    config = uvicorn.Config(app, port=port, ws=WebSocket, lifespan="off", log_config=None)
+    config = uvicorn.Config(app, port=port, ws=Counting, ws_max_size=200_000, lifespan="off", log_config=None)
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
     while not server.started:
@@ -106,3 +117,66 @@ async def test_text_that_is_none_ends_the_connection() -> None:
     assert closed.value.rcvd
     assert closed.value.rcvd.code == 1007
     assert took == []
+
+
+async def test_whole_frames_of_audio_are_read_without_the_library() -> None:
+    async with listening(lambda message: message == "end") as (client, took):
+        Counting.parsed = 0
+        for n in range(100):
+            await client.send(bytes([n]) * 320)
+            await asyncio.sleep(0.001)
+        parsed = Counting.parsed
+        await client.send("end")
+        await asyncio.wait_for(client.wait_closed(), 20)
+    assert [message for _, message in took] == [*(bytes([n]) * 320 for n in range(100)), "end"]
+    assert parsed == 0
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_frames_of_every_form_cut_anywhere_give_the_same_messages(seed: int) -> None:
+    dice = random.Random(seed)
+    sizes = (0, 1, 2, 40, 125, 126, 127, 160, 320, 255, 256, 640, 65_535, 65_536, 70_000)
+    sent: list[str | bytes] = []
+    wire = bytearray()
+    for _ in range(300):
+        data = dice.randbytes(dice.choice(sizes))
+        message: str | bytes = data.hex()[: len(data)] if dice.random() < 0.3 else data
+        opcode, plain = (Opcode.TEXT, message.encode()) if isinstance(message, str) else (Opcode.BINARY, message)
+        cuts = sorted(dice.choices(range(len(plain) + 1), k=dice.choice((0, 0, 0, 1, 3))))
+        for n, (begin, end) in enumerate(itertools.pairwise((0, *cuts, len(plain)))):
+            wire += Frame(Opcode.CONT if n else opcode, plain[begin:end], n == len(cuts)).serialize(mask=True)
+            if dice.random() < 0.1:
+                wire += Frame(dice.choice((Opcode.PING, Opcode.PONG)), b"still there?").serialize(mask=True)
+        sent.append(message)
+    async with listening(lambda message: message == "end" or len(message) == 40) as (client, took):
+        at = 0
+        while at < len(wire):
+            size = dice.choice((1, 7, 300, 1_000, 5_000, 60_000))
+            client.transport.write(bytes(wire[at : at + size]))
+            at += size
+            if dice.random() < 0.2:
+                await asyncio.sleep(0)
+        await client.send("end")
+        await asyncio.wait_for(client.wait_closed(), 60)
+    assert [message for _, message in took] == [*sent, "end"]
+
+
+@pytest.mark.parametrize(
+    ("frame", "code"),
+    [
+        (Frame(Opcode.BINARY, b"x" * 300).serialize(mask=False), 1002),
+        (b"\xc2" + Frame(Opcode.BINARY, b"x" * 300).serialize(mask=True)[1:], 1002),
+        (b"\x83" + Frame(Opcode.BINARY, b"x" * 300).serialize(mask=True)[1:], 1002),
+        (Frame(Opcode.BINARY, b"x" * 200_001).serialize(mask=True), 1009),
+        (Frame(Opcode.CONT, b"x" * 300).serialize(mask=True), 1002),
+    ],
+    ids=["unmasked", "compressed", "no such opcode", "too long", "the end of nothing"],
+)
+async def test_a_frame_that_is_not_allowed_ends_the_connection(frame: bytes, code: int) -> None:
+    async with listening(lambda _: False) as (client, took):
+        client.transport.write(Frame(Opcode.BINARY, b"before").serialize(mask=True) + frame)
+        with pytest.raises(ConnectionClosedError) as closed:
+            await asyncio.wait_for(client.recv(), 20)
+    assert closed.value.rcvd
+    assert closed.value.rcvd.code == code
+    assert took == [("cut", b"before")]
