@@ -159,7 +159,7 @@ class House:
         self.metrics.calls_started.labels(opened.platform).inc()
         # From here the call is in the store before any of its audio is acknowledged.
         try:
-            await self.keeper.flush()
+            await self.keeper.flush(synced=False)
         except asyncio.CancelledError:  # the socket waits no longer, and nobody else would end this call
             call.end("lost")
             await call.run()
@@ -208,11 +208,15 @@ class House:
         raise DuplicateCall(f"call {opened.call!r} came {MOST_AGAIN} times")
 
     async def _make(self, opened: Opened) -> Call:
-        made = await self.hub.open(opened.call)
-        sound = None
+        sound: Sound | None = None
+
+        async def look(is_new: Callable[[], None]) -> None:
+            """One thread asks the store and makes the journal: where the cores are taken, each hand-over waits."""
+            nonlocal sound
+            sound = await self.keeper.sound(opened.call, opened.rate_hz, opened.encoding, opened.parties, is_new)
+
+        made = await self.hub.open(opened.call, asyncio.to_thread if opened.written else look)
         try:
-            if not opened.written:
-                sound = await self.keeper.sound(opened.call, opened.rate_hz, opened.encoding, opened.parties)
             call = Call(opened, made, sound or Sound(self.keeper.path(opened.call), ()), self.parts)
             call.begin(datetime.now(UTC).isoformat(timespec="milliseconds"))
         except BaseException:  # the disk refused, or the socket waits no longer

@@ -6,8 +6,10 @@ It knows neither sockets nor databases: `Store` is what it needs of one.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 import msgspec
@@ -15,6 +17,9 @@ import msgspec
 from assist.conversation import Flag
 from assist.errors import DuplicateCall, FutureCursor, UnknownCall
 from assist.events import AnyEvent, CallEnded, Entry, Line, Reviewed, line
+
+Look = Callable[[Callable[[], None]], Awaitable[None]]
+"""Runs in a thread what may wait for a disk, and raises what that raises."""
 
 REMEMBER_BYTES = 2**20
 """Logs of past calls in memory, counted as JSON; with their objects they take some four times as much."""
@@ -125,21 +130,27 @@ class Hub:
         """Ids of live calls, oldest first."""
         return tuple(self._live)
 
-    async def open(self, call: str) -> Log:
-        """A new log. Raises DuplicateCall where the id is live or in the store."""
+    async def open(self, call: str, look: Look = asyncio.to_thread) -> Log:
+        """A new log. Raises DuplicateCall where the id is live or in the store.
+
+        `look` runs the question to the store in some thread; what else it does there comes after it.
+        """
         # Taken before the store is asked, so that two sockets with one id cannot both pass. Not live yet: who asks for
         # this id meanwhile must get the past call's log, if there is one.
         if call in self._live or call in self._past or call in self._opening:
             raise DuplicateCall(f"call {call!r} is already known")
         self._opening.add(call)
         try:
-            await asyncio.to_thread(self._store.call, call)
-        except UnknownCall:
-            log = self._live[call] = Log(call)
-            return log
+            await look(partial(self._must_be_new, call))
         finally:
             self._opening.discard(call)
-        raise DuplicateCall(f"call {call!r} is already known")
+        log = self._live[call] = Log(call)
+        return log
+
+    def _must_be_new(self, call: str) -> None:
+        with contextlib.suppress(UnknownCall):
+            self._store.call(call)
+            raise DuplicateCall(f"call {call!r} is already known")
 
     def publish(self, log: Log, event: AnyEvent, at_ms: int, latency_ms: dict[str, float] | None = None) -> Entry:
         """Hand to the store behind, append, tell. Raises StoreFailed where the store has refused for too long."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,6 +25,8 @@ FLUSH_S = 0.05
 SYNC_S = 1.0
 SYNCING = 8
 """Journals that are synced side by side: a file system commits many at once as soon as one (DESIGN.md)."""
+MAKING = 2
+"""Threads that make journals: who opens a call waits for no other call's audio."""
 MOST_LINES = 200_000
 MOST_AUDIO_BYTES = 16 * 2**20
 """Of one call, waiting for a disk that refuses: half an hour of one mu-law channel."""
@@ -43,6 +46,9 @@ class Sound:
         self.waiting_bytes = 0
         self.journal: Journal | None = None
         self.closing = False
+        self.finishing = False
+        """Its last sync has been asked for."""
+        self.syncing = threading.Lock()
 
     def add(self, party: Party, position: int, payload: bytes, end_ms: int) -> None:
         """`payload` in the leg's encoding, at sample `position` of the call's clock; it ends at `end_ms`."""
@@ -58,8 +64,9 @@ class Sound:
 class Keeper:
     """Batches lines and audio to disk every 50 ms, audio synced once a second and at the end of a call.
 
-    A store that refuses is tried again with growing pauses while lines wait in memory (at most `MOST_LINES`);
-    `failing` says why, for /readyz and the metrics.
+    Syncs run beside the writing, so that a slow one keeps nobody waiting but who asks for it. A store that refuses is
+    tried again with growing pauses while lines wait in memory (at most `MOST_LINES`); `failing` says why, for /readyz
+    and the metrics.
     """
 
     def __init__(self, store: Store, audio_dir: Path, on_kept: Callable[[Entry], None]) -> None:
@@ -70,12 +77,17 @@ class Keeper:
         self._sounds: list[Sound] = []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="keep")
         self._syncs = ThreadPoolExecutor(SYNCING, thread_name_prefix="sync")
+        self._makes = ThreadPoolExecutor(MAKING, thread_name_prefix="make")
         self._writing = asyncio.Lock()
         self._next: asyncio.Task[None] | None = None
         """The flush that has not yet taken its batch: whoever wants one meanwhile shares it."""
         self._task: asyncio.Task[None] | None = None
         self._synced = time.monotonic()
         self._unsynced = False
+        self._syncing: set[asyncio.Task[None]] = set()
+        self._round: asyncio.Task[None] | None = None
+        """The last sync of all journals. A disk that has not done with it is not asked for the next."""
+        self._unwritten_for = self._unsynced_for = ""
         self.failing = ""
 
     def line(self, made: Line) -> None:
@@ -88,12 +100,20 @@ class Keeper:
         """Where a call's journal is. Ids are anybody's text, so the name is their hex."""
         return self._audio_dir / f"{call.encode().hex()}.journal"
 
-    async def sound(self, call: str, rate_hz: int, encoding: Encoding, parties: tuple[Party, ...]) -> Sound:
-        """A new journal. Raises StoreFailed."""
+    async def sound(
+        self,
+        call: str,
+        rate_hz: int,
+        encoding: Encoding,
+        parties: tuple[Party, ...],
+        first: Callable[[], None] = lambda: None,
+    ) -> Sound:
+        """A new journal. Raises StoreFailed, and whatever `first` does, which goes before it in the same thread."""
         sound = Sound(self.path(call), parties)
         stale = all(each.path != sound.path for each in self._sounds)
 
         def create() -> Journal:
+            first()
             try:
                 sound.path.parent.mkdir(parents=True, exist_ok=True)
                 if stale and sound.path.exists():
@@ -103,7 +123,7 @@ class Keeper:
                 raise StoreFailed(f"cannot create {sound.path}: {error}") from error
             return Journal.create(sound.path, call, rate_hz, encoding, parties)
 
-        making = self._thread.submit(create)
+        making = self._makes.submit(create)
         try:
             sound.journal = await asyncio.shield(asyncio.wrap_future(making))
         except asyncio.CancelledError:
@@ -129,18 +149,23 @@ class Keeper:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         await self.flush(last=True)
-        self._thread.shutdown()
-        self._syncs.shutdown()
+        for pool in (self._thread, self._syncs, self._makes):
+            pool.shutdown()
         if self._lines:
             log.error("the store refused to the end: %d entries are lost", len(self._lines))
         return len(self._lines)
 
-    async def flush(self, *, last: bool = False) -> None:
-        """Write everything handed over so far. Failures are kept in `failing`, and the lines for the next try."""
+    async def flush(self, *, last: bool = False, synced: bool = True) -> None:
+        """Write everything handed over so far and, if `synced`, wait until the syncs that are due are done.
+
+        Failures are kept in `failing`, and the lines for the next try.
+        """
         if self._next is None or self._next.done() or last:
             self._next = asyncio.create_task(self._flush(last))
         # Shielded: who waits for it may be cancelled, a batch that was taken out of the queue may not.
         await asyncio.shield(self._next)
+        if synced and self._syncing:
+            await asyncio.wait(set(self._syncing))
 
     async def _flush(self, last: bool) -> None:
         async with self._writing:  # one at a time: no batch may get in front of an earlier one that was refused
@@ -150,12 +175,16 @@ class Keeper:
             for sound in self._sounds:
                 batches.append((sound, sound.pending))
                 sound.pending = []
-            sync = last or time.monotonic() - self._synced >= SYNC_S
+            due = time.monotonic() - self._synced >= SYNC_S and (self._round is None or self._round.done())
+            all_of_them = last or due
             loop = asyncio.get_running_loop()
-            refused, audio_refused = await loop.run_in_executor(self._thread, self._write, lines, batches, sync)
-            if (refused or audio_refused) not in ("", self.failing):
-                log.error("the disk refuses: %s", refused or audio_refused)
-            self.failing = refused or audio_refused
+            refused, audio_refused, syncs = await loop.run_in_executor(
+                self._thread, self._write, lines, batches, all_of_them
+            )
+            self._unwritten_for = refused or audio_refused
+            if not batches:  # those that could not be synced have ended
+                self._unsynced_for = ""
+            self._tell()
             for sound, unwritten in batches:
                 sound.pending = unwritten + sound.pending
                 sound.waiting_bytes = sum(len(payload) for _, _, payload, _ in sound.pending)
@@ -164,7 +193,24 @@ class Keeper:
             else:
                 for made in lines:
                     self._on_kept(made.entry)
-            self._sounds = [sound for sound in self._sounds if sound.journal is not None]
+            if syncs:
+                settling = asyncio.create_task(self._settle(syncs))
+                self._syncing.add(settling)
+                settling.add_done_callback(self._syncing.discard)
+                if all_of_them:
+                    self._round = settling
+
+    async def _settle(self, syncs: list[Future[None]]) -> None:
+        outcomes = await asyncio.gather(*map(asyncio.wrap_future, syncs), return_exceptions=True)
+        self._unsynced_for = next((str(each) or repr(each) for each in outcomes if each), "")
+        self._tell()
+        self._sounds = [sound for sound in self._sounds if sound.journal is not None]
+
+    def _tell(self) -> None:
+        why = self._unwritten_for or self._unsynced_for
+        if why not in ("", self.failing):
+            log.error("the disk refuses: %s", why)
+        self.failing = why
 
     async def _follow(self) -> None:
         pause_s = FLUSH_S
@@ -175,8 +221,10 @@ class Keeper:
                 await self.flush()
             pause_s = min(5.0, pause_s * 2) if self.failing else FLUSH_S
 
-    def _write(self, lines: list[Line], batches: list[tuple[Sound, Pending]], sync: bool) -> tuple[str, str]:
-        """In the one writer thread: what the store said, what the journals said; "" where all went well.
+    def _write(
+        self, lines: list[Line], batches: list[tuple[Sound, Pending]], sync: bool
+    ) -> tuple[str, str, list[Future[None]]]:
+        """In the one writer thread: what the store said, what the journals said; "" where all went well; the syncs.
 
         Batches that were written are emptied.
         """
@@ -190,20 +238,20 @@ class Keeper:
                 # The journal has cut itself back to its last whole record; what is left of the batch waits.
                 audio_refused = str(error) or repr(error)
             else:
-                if sound.journal and (sync or (sound.closing and not sound.pending)):
-                    syncing.append(self._syncs.submit(self._sync, sound))
+                # Nothing is added once it is closing, so that what has been written is all of it.
+                last = sound.closing and not sound.pending
+                if sound.journal and (sync or last) and not sound.finishing:
+                    sound.finishing = last
+                    syncing.append(self._syncs.submit(self._sync, sound, last))
         try:
             if lines:
                 self._store.append(lines)
         except Exception as error:  # whatever a store raises, its lines wait for the next try
             refused = str(error) or repr(error)
-        for each in syncing:
-            if failed := each.exception():
-                audio_refused = str(failed) or repr(failed)
         self._unsynced = not sync and (self._unsynced or wrote)
         if sync:
             self._synced = time.monotonic()
-        return refused, audio_refused
+        return refused, audio_refused, syncing
 
     def _append(self, sound: Sound, pending: Pending) -> None:
         if sound.journal and pending:
@@ -212,16 +260,17 @@ class Keeper:
                 sound.kept_ms[party] = end_ms
             pending.clear()  # before the sync: a sync that fails must not have them written again
 
-    def _sync(self, sound: Sound) -> None:
-        journal = sound.journal
-        assert journal
-        done = sound.closing and not sound.pending
-        try:
-            journal.sync()
-        finally:
-            if done:  # also where the disk cannot be trusted: it will never say otherwise
-                sound.journal = None
-                journal.close()
+    def _sync(self, sound: Sound, last: bool) -> None:
+        with sound.syncing:  # the last one closes what an earlier one may still hold, or may only come to
+            journal = sound.journal
+            if journal is None:
+                return
+            try:
+                journal.sync()
+            finally:
+                if last:  # also where the disk cannot be trusted: it will never say otherwise
+                    sound.journal = None
+                    journal.close()
 
 
 def _joined(pending: Pending, width: int) -> list[Record]:
