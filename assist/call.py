@@ -195,7 +195,7 @@ class Call:
         if not self._heard:
             self._heard = True
             if self.now_ms < START_MS:
-                self._started = self.parts.clock() - length_ms / 1000
+                self._started = self.parts.clock() - len(payloads[0]) / side.bytes_per_ms / 1000
         now_ms = self.now_ms
         try:
             self._admit(party, side, length_ms, now_ms)

@@ -98,9 +98,9 @@ class Scene:
     life: asyncio.Task[None]
     given: dict[Party, bytes]
 
-    def hear(self, party: Party, data: bytes) -> None:
-        self.call.hear(party, data)
-        self.given[party] += data
+    def hear(self, party: Party, *data: bytes) -> None:
+        self.call.hear(party, *data)
+        self.given[party] += b"".join(data)
 
     async def speak(self, party: Party, pattern: Pattern, chunk_ms: int = 20) -> None:
         """Both legs get audio, `party` this pattern and the other silence; the clock goes with it."""

@@ -156,6 +156,23 @@ async def test_audio_faster_than_speech_is_refused_and_what_came_before_counts()
     assert 2_000 <= last.ledger["agent"].received_ms <= 2_060
 
 
+async def test_of_several_messages_at_once_those_before_the_one_too_much_count() -> None:
+    async with scene(burst_s=2.0) as made:
+        with pytest.raises(TooFast, match="agent"):
+            made.call.hear("agent", *[b"\xff" * 160] * 200)
+        made.given["agent"] += b"\xff" * int(made.call._sides["agent"].taken_ms * 8)
+        last = await made.end("error:too_fast")
+    assert 2_000 <= last.ledger["agent"].received_ms <= 2_060
+
+
+async def test_each_of_several_messages_that_is_no_whole_sample_is_counted() -> None:
+    async with scene(encoding="l16") as made:
+        made.hear("agent", bytes(641), bytes(639), bytes(640))
+        last = await made.end()
+    assert last.anomalies == {"odd_size": 2}
+    assert last.ledger["agent"].received_ms == 120
+
+
 async def test_odd_things_are_counted() -> None:
     async with scene(encoding="l16") as made:
         made.hear("agent", bytes(641))

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sqlite3
+import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -254,6 +257,66 @@ async def test_a_sync_that_fails_has_nothing_written_twice(tmp_path: Path, monke
         assert sound.journal is None, "a disk that cannot be trusted must not hold an ended call for ever"
         await keeper.flush()
         assert keeper.failing == ""
+
+
+async def test_who_opens_a_call_waits_for_no_sync_and_who_ends_one_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_go_on = threading.Event()
+
+    def slow(descriptor: int) -> None:
+        may_go_on.wait(20)
+        os.fsync(descriptor)
+
+    async with keeping(Memory(), tmp_path) as (keeper, kept):
+        ended = await keeper.sound("ended", 8_000, "mulaw", BOTH)
+        monkeypatch.setattr("assist.journal.os.fdatasync", slow)
+        add(ended, 3)
+        ended.closing = True
+        keeper.line(lines("ended", STARTED)[0])
+        ends = asyncio.create_task(keeper.flush())
+        while not kept:
+            await asyncio.sleep(0.005)
+        opened = await asyncio.wait_for(keeper.sound("opened", 8_000, "mulaw", BOTH), 5)
+        keeper.line(lines("opened", STARTED)[0])
+        add(opened, 2)
+        await asyncio.wait_for(keeper.flush(synced=False), 5)
+        assert kept == {"ended": 1, "opened": 1}
+        assert opened.kept_ms["agent"] == 40
+        assert not ends.done()
+        assert ended.journal is not None
+        may_go_on.set()
+        await asyncio.wait_for(ends, 5)
+        assert ended.journal is None
+        await keeper.flush(last=True)
+        assert [len(positions(each.path)) for each in (ended, opened)] == [3, 2]
+    assert keeper.failing == ""
+
+
+async def test_what_is_added_while_a_journal_is_synced_is_in_it_when_it_closes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("assist.keep.SYNC_S", 0.0)
+    sync = os.fdatasync
+
+    def slow(descriptor: int) -> None:
+        time.sleep(0.03)
+        sync(descriptor)
+
+    monkeypatch.setattr("assist.journal.os.fdatasync", slow)
+    async with keeping(Memory(), tmp_path) as (keeper, _):
+        sounds = [await keeper.sound(f"{n}", 8_000, "mulaw", BOTH) for n in range(12)]
+        for at in range(40):
+            for sound in sounds[at // 10 :]:
+                add(sound, 1, at)
+                sound.closing = sounds.index(sound) == at // 10 and at % 10 == 9
+            await keeper.flush(synced=at % 3 == 0)
+        for sound in sounds:
+            sound.closing = True
+        await keeper.flush()
+        assert all(sound.journal is None for sound in sounds)
+        assert [len(positions(each.path)) for each in sounds] == [10, 20, 30, *(40 for _ in sounds[3:])]
+    assert keeper.failing == ""
 
 
 async def test_audio_that_waits_too_long_is_full(tmp_path: Path) -> None:
