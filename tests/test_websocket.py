@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -11,6 +12,10 @@ from typing import Any
 
 import pytest
 import uvicorn
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from uvicorn.server import ServerState
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosedError
 from websockets.frames import Frame, Opcode
@@ -180,3 +185,102 @@ async def test_a_frame_that_is_not_allowed_ends_the_connection(frame: bytes, cod
     assert closed.value.rcvd
     assert closed.value.rcvd.code == code
     assert took == [("cut", b"before")]
+
+
+class Transport(asyncio.Transport):
+    """Keeps what is written; it is never full, and reads on whatever it is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+        self.closed = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written += bytes(data)
+
+    def close(self) -> None:
+        self.closed = True
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def pause_reading(self) -> None:
+        pass
+
+
+async def outcome(kind: type[WebSocketsSansIOProtocol], pieces: list[bytes]) -> tuple[Took, bool]:
+    """What a connection of this kind makes of the bytes after its handshake: messages, and whether it ends."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if SHORTCUT in scope["extensions"]:
+            scope["extensions"][SHORTCUT].hear = hear
+        await receive()
+        await send({"type": "websocket.accept"})
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+    took: Took = []
+
+    def hear(messages: Sequence[str | bytes]) -> list[Any]:
+        took.extend(("", message) for message in messages)
+        return []
+
+    config = uvicorn.Config(app, lifespan="off", log_config=None, ws_max_size=2_000, ws_per_message_deflate=False)
+    config.load()
+    state = ServerState()
+    made, transport = kind(config, state, {}), Transport()
+    made.connection_made(transport)
+    made.data_received(HANDSHAKE)
+    while b"\r\n\r\n" not in transport.written:
+        await asyncio.sleep(0)
+    for piece in pieces:
+        if transport.closed:
+            break
+        made.data_received(piece)
+    while not made.queue.empty():
+        event = made.queue.get_nowait()
+        if event["type"] == "websocket.receive":
+            took.append(("", event["text"] if "text" in event else event["bytes"]))  # type: ignore[arg-type]
+    made.stop_keepalive()
+    for task in state.tasks:
+        task.cancel()
+    await asyncio.gather(*state.tasks, return_exceptions=True)
+    return took, transport.closed
+
+
+HANDSHAKE = (
+    b"GET / HTTP/1.1\r\nHost: here\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+whole_frames = st.builds(
+    lambda opcode, data, fin, mask, first: (
+        bytes([first]) + Frame(opcode, data, fin).serialize(mask=mask)[1:]
+        if first is not None
+        else Frame(opcode, data, fin).serialize(mask=mask)
+    ),
+    st.sampled_from([Opcode.BINARY, Opcode.BINARY, Opcode.TEXT, Opcode.CONT]),
+    st.one_of(st.binary(max_size=20), st.binary(min_size=120, max_size=300), st.just(b"x" * 2_001)),
+    st.sampled_from([True, True, True, False]),
+    st.sampled_from([True, True, True, True, False]),
+    st.sampled_from([None, None, None, None, 0x83, 0x92, 0xC2, 0x88, 0x89, 0x8A]),
+)
+
+
+@given(st.lists(st.one_of(whole_frames, st.binary(max_size=12)), max_size=12), st.randoms(use_true_random=False))
+@settings(max_examples=300, deadline=None)
+def test_any_bytes_mean_what_they_mean_to_the_library(frames: list[bytes], dice: random.Random) -> None:
+    data = b"".join(frames)
+    cuts = sorted(dice.choices(range(len(data) + 1), k=dice.choice((0, 0, 1, 5))))
+    pieces = [data[begin:end] for begin, end in itertools.pairwise((0, *cuts, len(data))) if begin < end]
+    (ours, ended), (least, _), (most, ends) = (
+        asyncio.run(outcome(kind, given))
+        for kind, given in (
+            (WebSocket, pieces),
+            (WebSocketsSansIOProtocol, pieces),
+            (WebSocketsSansIOProtocol, [data[at : at + 1] for at in range(len(data))]),
+        )
+    )
+    # Of a read that ends in an error uvicorn gives nothing, not even what was whole before it; ours gives some of it.
+    assert ours == most[: len(ours)]
+    assert len(ours) >= len(least if ends else most)
+    assert ended == ends
