@@ -244,15 +244,16 @@ class Ingest:
             if first := self._gather(message, sounds):
                 left = [first, *map(_received, messages[n + 1 :])]
                 break
-        try:
-            for party, payloads in sounds.items():
+        failed: list[Message] = []
+        for party, payloads in sounds.items():
+            try:
                 assert self.call, "a dialect gives audio only after Opened"
                 self.call.hear(party, *payloads)
-            if not left:
-                self._renew()
-        except Exception as error:
-            return [_failed(error)]
-        return left
+            except Exception as error:  # the other party's came before it, in part: that is heard all the same
+                failed.append(_failed(error))
+        if not (failed or left):
+            self._renew()
+        return failed[:1] or left
 
     def _gather(self, message: str | bytes, sounds: dict[Party, list[bytes]]) -> Message | None:
         """Add a message's audio to `sounds`; an event where it holds anything else."""
