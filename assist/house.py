@@ -219,7 +219,7 @@ class House:
         try:
             call = Call(opened, made, sound or Sound(self.keeper.path(opened.call), ()), self.parts)
             call.begin(datetime.now(UTC).isoformat(timespec="milliseconds"))
-        except BaseException:  # the disk refused, or the socket waits no longer
+        except BaseException:  # the disk refuses
             if sound:
                 self.keeper.abandon(sound)
             self.hub.forget(opened.call)

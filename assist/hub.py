@@ -51,7 +51,7 @@ class CallSummary(msgspec.Struct, frozen=True):
 
 
 class Store(Protocol):
-    """Keeps logs. Synchronous: the hub calls it from its one writer thread, routes from theirs."""
+    """Keeps logs. Synchronous: one thread appends, whoever asks does so from threads of its own."""
 
     def append(self, lines: Sequence[Line]) -> None:
         """Keep these, all or none; durable on return. Idempotent on (call, seq). Raises StoreFailed."""

@@ -54,6 +54,8 @@ MOST_OPENING_S = 600.0
 """So long a socket may go on speaking without opening a call."""
 UNAUTHORISED_S = 0.5
 """A key that is not let in hears so no sooner than this after it came, whatever was wrong with it."""
+TOGETHER = 10
+"""Messages of one read whose audio is heard in one go, a party after the other: 200 ms, and turns keep their order."""
 SLACK = 0.1
 """Patience with a silent peer is renewed ten times in its length, not at each message, and lasts so much longer."""
 
@@ -234,26 +236,31 @@ class Ingest:
         return self._read(_content(message))
 
     def _straight(self, messages: Sequence[str | bytes]) -> list[Message]:
-        """What one read brought, on the short cut: audio is heard, each party's in one go.
+        """What one read brought, on the short cut: audio is heard, each party's of `TOGETHER` messages in one go.
 
         Whatever is not audio, and what goes wrong, is left to who waits in `_next`, with all that came after it.
         """
         sounds: dict[Party, list[bytes]] = {}
-        left: list[Message] = []
-        for n, message in enumerate(messages):
-            if first := self._gather(message, sounds):
-                left = [first, *map(_received, messages[n + 1 :])]
-                break
-        failed: list[Message] = []
+        for n, message in enumerate(messages, 1):
+            left = self._gather(message, sounds)
+            if left or n == len(messages) or n % TOGETHER == 0:
+                left = self._hear(sounds) or left
+                sounds = {}
+            if left:
+                return [left, *map(_received, messages[n:])]
+        self._renew()
+        return []
+
+    def _hear(self, sounds: dict[Party, list[bytes]]) -> Message | None:
+        """Each party's messages to the call; the first error as an event."""
+        failed: Message | None = None
         for party, payloads in sounds.items():
             try:
                 assert self.call, "a dialect gives audio only after Opened"
                 self.call.hear(party, *payloads)
             except Exception as error:  # the other party's came before it, in part: that is heard all the same
-                failed.append(_failed(error))
-        if not (failed or left):
-            self._renew()
-        return failed[:1] or left
+                failed = failed or _failed(error)
+        return failed
 
     def _gather(self, message: str | bytes, sounds: dict[Party, list[bytes]]) -> Message | None:
         """Add a message's audio to `sounds`; an event where it holds anything else."""

@@ -87,7 +87,10 @@ class Measure(NamedTuple):
 
 
 class Journal:
-    """The writing end; one thread. `append` survives the process at once, `sync` survives a power cut."""
+    """The writing end. `append` survives the process at once, `sync` survives a power cut.
+
+    One thread appends while another may sync; neither may run when it is closed.
+    """
 
     def __init__(self, path: Path, header: Header, descriptor: int, size: int) -> None:
         self.path = path

@@ -25,8 +25,6 @@ FLUSH_S = 0.05
 SYNC_S = 1.0
 SYNCING = 8
 """Journals that are synced side by side: a file system commits many at once as soon as one (DESIGN.md)."""
-MAKING = 2
-"""Threads that make journals: who opens a call waits for no other call's audio."""
 MOST_LINES = 200_000
 MOST_AUDIO_BYTES = 16 * 2**20
 """Of one call, waiting for a disk that refuses: half an hour of one mu-law channel."""
@@ -77,7 +75,8 @@ class Keeper:
         self._sounds: list[Sound] = []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="keep")
         self._syncs = ThreadPoolExecutor(SYNCING, thread_name_prefix="sync")
-        self._makes = ThreadPoolExecutor(MAKING, thread_name_prefix="make")
+        self._makes = ThreadPoolExecutor(1, thread_name_prefix="make")
+        """Makes and unmakes journals, one after the other: who opens a call waits for no other call's audio."""
         self._writing = asyncio.Lock()
         self._next: asyncio.Task[None] | None = None
         """The flush that has not yet taken its batch: whoever wants one meanwhile shares it."""
@@ -136,7 +135,7 @@ class Keeper:
         """The call could not be let in after all."""
         self._sounds = [each for each in self._sounds if each is not sound]
         if sound.journal:
-            self._thread.submit(_remove, sound.journal, sound.path)
+            self._makes.submit(_remove, sound.journal, sound.path)
             sound.journal = None
 
     def open(self) -> None:
@@ -181,9 +180,8 @@ class Keeper:
             refused, audio_refused, syncs = await loop.run_in_executor(
                 self._thread, self._write, lines, batches, all_of_them
             )
-            self._unwritten_for = refused or audio_refused
-            if not batches:  # those that could not be synced have ended
-                self._unsynced_for = ""
+            # A journal that could not be synced will say so again at its next sync.
+            self._unwritten_for, self._unsynced_for = refused or audio_refused, ""
             self._tell()
             for sound, unwritten in batches:
                 sound.pending = unwritten + sound.pending
@@ -216,9 +214,11 @@ class Keeper:
         pause_s = FLUSH_S
         while True:
             await asyncio.sleep(pause_s)
-            quiet = time.monotonic() - self._synced >= SYNC_S and self._unsynced
-            if quiet or self._lines or any(sound.pending or sound.closing for sound in self._sounds):
-                await self.flush()
+            over = self._round is None or self._round.done()
+            quiet = self._unsynced and over and time.monotonic() - self._synced >= SYNC_S
+            waiting = any(sound.pending or (sound.closing and not sound.finishing) for sound in self._sounds)
+            if quiet or self._lines or waiting:
+                await self.flush(synced=False)
             pause_s = min(5.0, pause_s * 2) if self.failing else FLUSH_S
 
     def _write(

@@ -1,10 +1,10 @@
 """uvicorn's websocket with a short cut: messages that somebody waits for are heard where they are read, together.
 
 By itself uvicorn puts each message into a queue, stops reading, wakes the task that waits and reads on when that has
-taken it, which costs more than to hear 20 ms. And the library's own parser, which must be ready for anything, takes
-several times as long for a frame as the one form that audio comes in needs: final, masked, whole in what was read
-(RFC 6455, 5.2). That form is read here; from the first frame of any other on, the library goes on. It knows no dialect
-and no call.
+taken it, which costs more than to hear 20 ms. And the library's own parser gives one frame at a time, for several
+times what it takes to read those that audio comes in: final and masked (RFC 6455, 5.2). So what comes is cut into
+frames here, those are read here, and the library gets all others, whole. It knows no dialect and no call. The server
+must offer no extensions (`ws_per_message_deflate=False`): they would change what a frame means.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ TURN: Final = 128
 READ_BYTES: Final = 65_536
 """Read at once at most."""
 
-FINAL_TEXT, FINAL_BINARY, MASKED = 0x81, 0x82, 0x80
+FINAL_TEXT, FINAL_BINARY, MASKED, RESERVED, OPCODE = 0x81, 0x82, 0x80, 0x70, 0x0F
+OPCODES = frozenset({0, 1, 2, 8, 9, 10})
 TWO_BYTES, EIGHT_BYTES = 126, 127
 SHORTEST_BYTES = 6
 """RFC 6455, 5.2: what a frame begins with, and the lengths that stand for a longer one that follows."""
@@ -63,6 +64,10 @@ class WebSocket(WebSocketsSansIOProtocol):
 
     _shortcut: Shortcut | None = None
     _heard = 0
+    _framed = True
+    """The library stands between two frames, and gets whole ones."""
+    _begun = b""
+    """The beginning of a frame whose end has not come."""
 
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)
@@ -77,46 +82,63 @@ class WebSocket(WebSocketsSansIOProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._heard = 0
-        left = self._hear_plain(data)
-        if left:
-            super().data_received(left)
+        if self._framed and self.conn.state is OPEN:
+            return self._frames(self._begun + data)
+        # What comes with the handshake, or before its end, may leave the library within a frame.
+        self._framed = self._framed and not self.handshake_initiated and data.endswith(b"\r\n\r\n")
+        self._begun, data = b"", self._begun + data
+        super().data_received(data)
 
-    def _hear_plain(self, data: bytes) -> bytes:
-        """Hear the frames of that one form at the beginning of `data`; what follows them is for the library."""
-        conn = self.conn
-        # Only between two messages, with none begun and nothing agreed that changes what a frame means.
-        if conn.state is not OPEN or conn.reader.buffer or conn.current_size is not None or conn.extensions:
-            return data
-        hear = self._may_hear()
-        if hear is None:
-            return data
+    def _frames(self, data: bytes) -> None:
+        """Frames in order: whole texts and binaries are heard together, others go one by one to the library.
+
+        A frame that has only begun is kept until the rest of it comes, so that the library never stands within one.
+        From one that is not allowed on, all is the library's, which ends the connection.
+        """
         messages: list[str | bytes] = []
+        hear = self._may_hear()
         at, end, most = 0, len(data), self.config.ws_max_size
-        while end - at >= SHORTEST_BYTES and len(messages) < TURN:
+        while end - at >= 2:
             kind, length, body = data[at], data[at + 1] - MASKED, at + SHORTEST_BYTES
             if length == TWO_BYTES:
-                length, body = data[at + 2] << 8 | data[at + 3], body + 2
+                body += 2
             elif length == EIGHT_BYTES:
+                body += 8
+            if body <= end and length in (TWO_BYTES, EIGHT_BYTES):
+                length = int.from_bytes(data[at + 2 : body - 4], "big")
+            if kind & RESERVED or kind & OPCODE not in OPCODES or not 0 <= length <= most:
+                self._framed = False
                 break
-            if kind not in (FINAL_TEXT, FINAL_BINARY) or not 0 <= length <= most or body + length > end:
+            if body + length > end:
                 break
-            message = apply_mask(data[body : body + length], data[body - 4 : body])
-            try:
-                messages.append(message.decode() if kind == FINAL_TEXT else message)
-            except UnicodeDecodeError:
-                break  # the library hangs up
-            at = body + length
-        if messages:
+            begin, at = at, body + length
+            if hear and kind in (FINAL_TEXT, FINAL_BINARY) and self._heard + len(messages) < TURN:
+                message = _unmasked(kind, data[body - 4 : body], data[body:at])
+                if message is not None:
+                    messages.append(message)
+                    continue
             self._hear(hear, messages)
-        return data[at:] if at else data
+            messages = []
+            super().data_received(data[begin:at])
+            if self.conn.state is not OPEN:
+                self._framed = False
+                break
+            hear = self._may_hear()
+        self._hear(hear, messages)
+        self._begun = data[at:]
+        if not self._framed and self._begun:
+            left, self._begun = self._begun, b""
+            super().data_received(left)
 
     def _may_hear(self) -> Hear | None:
         """Who hears the next message, where it need not queue."""
-        if self._heard >= TURN or self.close_sent or not self.queue.empty():
+        if self._heard >= TURN or self.close_sent or self.conn.current_size is not None or not self.queue.empty():
             return None
         return self._shortcut.hear if self._shortcut else None
 
-    def _hear(self, hear: Hear, messages: Sequence[str | bytes]) -> None:
+    def _hear(self, hear: Hear | None, messages: Sequence[str | bytes]) -> None:
+        if not (hear and messages):
+            return
         self._heard += len(messages)
         for left in hear(messages):
             self.queue.put_nowait(left)
@@ -136,3 +158,14 @@ class WebSocket(WebSocketsSansIOProtocol):
                 return super().send_receive_event_to_app()  # which hangs up
         self.frames = []
         self._hear(hear, [message])
+
+
+def _unmasked(kind: int, mask: bytes, payload: bytes) -> str | bytes | None:
+    """A frame's message; None of text that is none."""
+    message = apply_mask(payload, mask)
+    if kind == FINAL_BINARY:
+        return message
+    try:
+        return message.decode()
+    except UnicodeDecodeError:
+        return None

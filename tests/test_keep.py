@@ -293,6 +293,51 @@ async def test_who_opens_a_call_waits_for_no_sync_and_who_ends_one_does(
     assert keeper.failing == ""
 
 
+async def test_one_sync_that_hangs_holds_up_no_other_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    may_go_on = threading.Event()
+    monkeypatch.setattr("assist.journal.os.fdatasync", lambda _: may_go_on.wait(30))
+    async with keeping(Memory(), tmp_path, follow=True) as (keeper, kept):
+        hangs = await keeper.sound("hangs", 8_000, "mulaw", BOTH)
+        add(hangs, 1)
+        hangs.closing = True
+        while not hangs.finishing:
+            await asyncio.sleep(0.01)
+        other = await keeper.sound("other", 8_000, "mulaw", BOTH)
+        try:
+            for n, made in enumerate(lines("other", STARTED, spoken(1), ENDED)):
+                keeper.line(made)
+                add(other, 1, n)
+                async with asyncio.timeout(5):
+                    while other.kept_ms["agent"] < (n + 1) * 20 or kept.get("other", 0) < n + 1:
+                        await asyncio.sleep(0.01)
+            assert hangs.journal is not None
+        finally:
+            may_go_on.set()
+
+
+async def test_an_id_that_comes_again_after_an_opening_was_given_up_keeps_its_journal(tmp_path: Path) -> None:
+    entered, may_go_on = threading.Event(), threading.Event()
+
+    def slow() -> None:
+        entered.set()
+        may_go_on.wait(20)
+
+    async with keeping(Memory(), tmp_path) as (keeper, _):
+        given_up = asyncio.create_task(keeper.sound("c", 8_000, "mulaw", BOTH, slow))
+        await asyncio.to_thread(entered.wait, 20)
+        given_up.cancel()
+        await asyncio.gather(given_up, return_exceptions=True)
+        again = asyncio.create_task(keeper.sound("c", 8_000, "mulaw", BOTH))
+        await asyncio.sleep(0.05)
+        may_go_on.set()
+        sound = await asyncio.wait_for(again, 20)
+        add(sound, 3)
+        sound.closing = True
+        await keeper.flush()
+        assert len(positions(sound.path)) == 3
+        assert [each.name for each in tmp_path.iterdir()] == [sound.path.name]
+
+
 async def test_what_is_added_while_a_journal_is_synced_is_in_it_when_it_closes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -65,7 +65,9 @@ async def listening(is_left: Callable[[str | bytes], bool]) -> AsyncIterator[tup
             await asyncio.sleep(0.002)  # what is left takes time, and what comes meanwhile must wait for it
 
     port = free_port()
-    config = uvicorn.Config(app, port=port, ws=Counting, ws_max_size=200_000, lifespan="off", log_config=None)
+    config = uvicorn.Config(
+        app, port=port, ws=Counting, ws_max_size=200_000, ws_per_message_deflate=False, lifespan="off", log_config=None
+    )
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
     while not server.started:
@@ -208,7 +210,7 @@ class Transport(asyncio.Transport):
         pass
 
 
-async def outcome(kind: type[WebSocketsSansIOProtocol], pieces: list[bytes]) -> tuple[Took, bool]:
+async def outcome(kind: type[WebSocketsSansIOProtocol], pieces: list[bytes], most: int = 2_000) -> tuple[Took, bool]:
     """What a connection of this kind makes of the bytes after its handshake: messages, and whether it ends."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -225,7 +227,7 @@ async def outcome(kind: type[WebSocketsSansIOProtocol], pieces: list[bytes]) -> 
         took.extend(("", message) for message in messages)
         return []
 
-    config = uvicorn.Config(app, lifespan="off", log_config=None, ws_max_size=2_000, ws_per_message_deflate=False)
+    config = uvicorn.Config(app, lifespan="off", log_config=None, ws_max_size=most, ws_per_message_deflate=False)
     config.load()
     state = ServerState()
     made, transport = kind(config, state, {}), Transport()
@@ -241,11 +243,12 @@ async def outcome(kind: type[WebSocketsSansIOProtocol], pieces: list[bytes]) -> 
         event = made.queue.get_nowait()
         if event["type"] == "websocket.receive":
             took.append(("", event["text"] if "text" in event else event["bytes"]))  # type: ignore[arg-type]
+    ended = transport.closed
     made.stop_keepalive()
     for task in state.tasks:
         task.cancel()
     await asyncio.gather(*state.tasks, return_exceptions=True)
-    return took, transport.closed
+    return took, ended
 
 
 HANDSHAKE = (
@@ -264,6 +267,26 @@ whole_frames = st.builds(
     st.sampled_from([True, True, True, True, False]),
     st.sampled_from([None, None, None, None, 0x83, 0x92, 0xC2, 0x88, 0x89, 0x8A]),
 )
+
+
+@pytest.mark.parametrize("length", [100, 160, 320, 66_000])
+def test_a_read_may_end_after_any_byte_of_a_frame(length: int) -> None:
+    """What comes next looks like a frame where masks are empty or chance has it so; it is the rest of one."""
+    dice = random.Random(length)
+    inner = Frame(Opcode.BINARY, bytes(10)).serialize(mask=True)
+    sent, pieces = [], []
+    for n in range(600 if length < 1_000 else 20):
+        payload = (inner * length)[:length] if n % 2 else dice.randbytes(length)
+        frame = bytearray(Frame(Opcode.BINARY, payload).serialize(mask=True))
+        head = len(frame) - length
+        if n % 2:
+            frame[head - 4 :] = bytes(4) + payload
+        cut = dice.choice((1, 2, 3, 4, 6, head, head, head + 12, len(frame) - 1))
+        pieces += [bytes(frame[:cut]), bytes(frame[cut:])]
+        sent.append(("", payload))
+    joined = [b"".join(pieces[at : at + 3]) for at in range(0, len(pieces), 3)]
+    assert asyncio.run(outcome(WebSocket, pieces, 70_000)) == (sent, False)
+    assert asyncio.run(outcome(WebSocket, joined, 70_000)) == (sent, False)
 
 
 @given(st.lists(st.one_of(whole_frames, st.binary(max_size=12)), max_size=12), st.randoms(use_true_random=False))
