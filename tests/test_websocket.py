@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -14,17 +13,13 @@ import pytest
 import uvicorn
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from uvicorn.server import ServerState
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosedError
 from websockets.frames import Frame, Opcode
 
 from assist.websocket import SHORTCUT, TURN, Shortcut, WebSocket
 from benchmarks.door import free_port
-
-Took = list[tuple[str, str | bytes]]
-"""Which way each message came, "cut" or "queue", and the message."""
+from tests.frames import Took, compare, outcome
 
 
 class Counting(WebSocket):
@@ -189,72 +184,6 @@ async def test_a_frame_that_is_not_allowed_ends_the_connection(frame: bytes, cod
     assert took == [("cut", b"before")]
 
 
-class Transport(asyncio.Transport):
-    """Keeps what is written; it is never full, and reads on whatever it is told."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.written = b""
-        self.closed = False
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        self.written += bytes(data)
-
-    def close(self) -> None:
-        self.closed = True
-
-    def is_closing(self) -> bool:
-        return self.closed
-
-    def pause_reading(self) -> None:
-        pass
-
-
-async def outcome(kind: type[WebSocketsSansIOProtocol], pieces: list[bytes], most: int = 2_000) -> tuple[Took, bool]:
-    """What a connection of this kind makes of the bytes after its handshake: messages, and whether it ends."""
-
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        if SHORTCUT in scope["extensions"]:
-            scope["extensions"][SHORTCUT].hear = hear
-        await receive()
-        await send({"type": "websocket.accept"})
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.Event().wait()
-
-    took: Took = []
-
-    def hear(messages: Sequence[str | bytes]) -> list[Any]:
-        took.extend(("", message) for message in messages)
-        return []
-
-    config = uvicorn.Config(app, lifespan="off", log_config=None, ws_max_size=most, ws_per_message_deflate=False)
-    config.load()
-    state = ServerState()
-    made, transport = kind(config, state, {}), Transport()
-    made.connection_made(transport)
-    made.data_received(HANDSHAKE)
-    while b"\r\n\r\n" not in transport.written:
-        await asyncio.sleep(0)
-    for piece in pieces:
-        if transport.closed:
-            break
-        made.data_received(piece)
-    while not made.queue.empty():
-        event = made.queue.get_nowait()
-        if event["type"] == "websocket.receive":
-            took.append(("", event["text"] if "text" in event else event["bytes"]))  # type: ignore[arg-type]
-    ended = transport.closed
-    made.stop_keepalive()
-    for task in state.tasks:
-        task.cancel()
-    await asyncio.gather(*state.tasks, return_exceptions=True)
-    return took, ended
-
-
-HANDSHAKE = (
-    b"GET / HTTP/1.1\r\nHost: here\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-)
 whole_frames = st.builds(
     lambda opcode, data, fin, mask, first: (
         bytes([first]) + Frame(opcode, data, fin).serialize(mask=mask)[1:]
@@ -292,18 +221,4 @@ def test_a_read_may_end_after_any_byte_of_a_frame(length: int) -> None:
 @given(st.lists(st.one_of(whole_frames, st.binary(max_size=12)), max_size=12), st.randoms(use_true_random=False))
 @settings(max_examples=300, deadline=None)
 def test_any_bytes_mean_what_they_mean_to_the_library(frames: list[bytes], dice: random.Random) -> None:
-    data = b"".join(frames)
-    cuts = sorted(dice.choices(range(len(data) + 1), k=dice.choice((0, 0, 1, 5))))
-    pieces = [data[begin:end] for begin, end in itertools.pairwise((0, *cuts, len(data))) if begin < end]
-    (ours, ended), (least, _), (most, ends) = (
-        asyncio.run(outcome(kind, given))
-        for kind, given in (
-            (WebSocket, pieces),
-            (WebSocketsSansIOProtocol, pieces),
-            (WebSocketsSansIOProtocol, [data[at : at + 1] for at in range(len(data))]),
-        )
-    )
-    # Of a read that ends in an error uvicorn gives nothing, not even what was whole before it; ours gives some of it.
-    assert ours == most[: len(ours)]
-    assert len(ours) >= len(least if ends else most)
-    assert ended == ends
+    compare(b"".join(frames), dice)

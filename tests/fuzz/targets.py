@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import gc
 import json
+import random
 import tempfile
 import types
 import zlib
@@ -21,6 +22,8 @@ from functools import cache
 from pathlib import Path
 from struct import pack
 from typing import Final
+
+from websockets.frames import Opcode
 
 from assist import access, journal, wav
 from assist.access import Access
@@ -33,6 +36,7 @@ from assist.protocols.audiosocket import AudioSocket
 from assist.protocols.webex import Webex
 from server import dialects
 from tests.contracts.protocol import check_said
+from tests.frames import compare
 from tests.golden.exchange import ASKED, HERE, read
 
 Message = str | bytes
@@ -220,6 +224,11 @@ def listen(data: bytes) -> None:
     out.unlink(missing_ok=True)
 
 
+def cut(data: bytes) -> None:
+    """A websocket's bytes after its handshake, cut somewhere."""
+    compare(data, random.Random(zlib.crc32(data)))
+
+
 def _drawn(path: Path) -> object:
     return wav.peaks(path, 50)
 
@@ -237,12 +246,18 @@ def makers() -> dict[str, Callable[[], Protocol]]:
 
 
 def targets() -> dict[str, Target]:
-    """By name: every dialect, `signature` and `journal`."""
+    """By name: every dialect, `signature`, `journal` and `websocket`."""
 
     def to(name: str) -> Target:
         return lambda data: talk(name, data)
 
-    return {**{name: to(name) for name in sorted(makers())}, "signature": sign, "journal": listen}
+    return {**{name: to(name) for name in sorted(makers())}, "signature": sign, "journal": listen, "websocket": cut}
+
+
+def masked(payload: bytes) -> bytes:
+    """The rest of a frame after its first byte, with a mask that is always the same."""
+    length = b"%c" % (128 + len(payload)) if len(payload) < 126 else b"\xfe" + pack(">H", len(payload))
+    return length + b"mask" + bytes(each ^ b"mask"[at % 4] for at, each in enumerate(payload))
 
 
 def golden(name: str) -> list[bytes]:
@@ -255,6 +270,10 @@ def golden(name: str) -> list[bytes]:
         header = b'{"call":"c","rate_hz":8000,"encoding":"mulaw","parties":["agent","customer"],"salt":7}'
         records = [pack("<BQ", n % 2, n * 161) + bytes([n + 11]) * 160 for n in range(4)]
         return [b"\n".join([header, *records])]
+    if name == "websocket":
+        forms = [(Opcode.TEXT, b"{}", True), (Opcode.BINARY, bytes(range(160)), True), (Opcode.PING, b"x", True)]
+        forms += [(Opcode.BINARY, b"one", False), (Opcode.CONT, b"two", True), (Opcode.CLOSE, b"\x03\xe8", True)]
+        return [b"".join(b"%c" % (128 * fin + kind) + masked(text) for kind, text, fin in forms)]
     found = []
     for path in sorted(HERE.glob(f"{name}*.jsonl")):
         sent = [bytes.fromhex(line["in_hex"]) if "in_hex" in line else line.get("in") for line in read(path)]
