@@ -12,6 +12,7 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
+from websockets.exceptions import InvalidState
 
 from assist.websocket import SHORTCUT, WebSocket
 
@@ -72,7 +73,12 @@ async def outcome(kind: type[WebSocketsSansIOProtocol], pieces: list[bytes], mos
     for piece in pieces:
         if transport.closed:
             break
-        made.data_received(piece)
+        try:
+            made.data_received(piece)
+        except InvalidState:  # uvicorn says goodbye twice to text that is none with a close behind it in the same read
+            if kind is WebSocket:
+                raise
+            transport.close()
     while not made.queue.empty():
         event = made.queue.get_nowait()
         if event["type"] == "websocket.receive":
