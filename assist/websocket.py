@@ -32,7 +32,7 @@ READ_BYTES: Final = 65_536
 FINAL_TEXT, FINAL_BINARY, MASKED, RESERVED, OPCODE = 0x81, 0x82, 0x80, 0x70, 0x0F
 OPCODES = frozenset({0, 1, 2, 8, 9, 10})
 TWO_BYTES, EIGHT_BYTES = 126, 127
-SHORTEST_BYTES = 6
+SHORTEST_BYTES, MASK_BYTES = 6, 4
 """RFC 6455, 5.2: what a frame begins with, and the lengths that stand for a longer one that follows."""
 
 Event = Any
@@ -104,8 +104,8 @@ class WebSocket(WebSocketsSansIOProtocol):
                 body += 2
             elif length == EIGHT_BYTES:
                 body += 8
-            if body <= end and length in (TWO_BYTES, EIGHT_BYTES):
-                length = int.from_bytes(data[at + 2 : body - 4], "big")
+            if length in (TWO_BYTES, EIGHT_BYTES) and body - MASK_BYTES <= end:
+                length = int.from_bytes(data[at + 2 : body - MASK_BYTES], "big")
             if kind & RESERVED or kind & OPCODE not in OPCODES or not 0 <= length <= most:
                 self._framed = False
                 break
@@ -113,7 +113,7 @@ class WebSocket(WebSocketsSansIOProtocol):
                 break
             begin, at = at, body + length
             if hear and kind in (FINAL_TEXT, FINAL_BINARY) and self._heard + len(messages) < TURN:
-                message = _unmasked(kind, data[body - 4 : body], data[body:at])
+                message = _unmasked(kind, data[body - MASK_BYTES : body], data[body:at])
                 if message is not None:
                     messages.append(message)
                     continue
