@@ -307,16 +307,14 @@ def prepare(settings: Settings) -> tuple[House, Parts]:
     encode = encoding(Path(settings.mind.vectors or data_dir / "vectors"), house.notices)
     speech_left = second_opinion(house.notices)
     search = searching(knowledge, encode, house.notices)
+    deadline_s = IN_HERE_S if settings.recogniser.kind == "scripted" else APART_S
+    gate = Gate(listens, partials=settings.recogniser.partials, deadline_s=deadline_s)
     parts = Parts(
         hub=house.hub,
-        gate=Gate(
-            listens,
-            partials=settings.recogniser.partials,
-            deadline_s=IN_HERE_S if settings.recogniser.kind == "scripted" else APART_S,
-        ),
+        gate=gate,
         analysers=judgements(settings, knowledge, encode, house.notices),
         segmenter=lambda party, rate_hz: Segmenter(
-            party, webrtc.load(rate_hz), speech_left, settings.endpointing, rate_hz
+            party, webrtc.load(rate_hz), speech_left, settings.endpointing, rate_hz, lambda: gate.idle
         ),
         guide=partial(Guide, knowledge, search, taste=taste(settings, encode, house.notices)),
         watch=partial(Watch, knowledge),

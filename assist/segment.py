@@ -1,5 +1,6 @@
 """Frames of one party to utterances, with a two-stage end of speech. It has no clock, no socket, no model:
-whether a frame is voiced, and whether speech has really ended, it is told by two callables.
+whether a frame is voiced, whether speech has really ended and whether a guess at it costs anybody anything, it is told
+by callables.
 
 Every frame goes to exactly one place: silence, an utterance, or skipped with a reason. `Tally` is the proof.
 """
@@ -21,6 +22,9 @@ IsVoiced = Callable[[bytes], bool]
 SpeechLeft = Callable[[Samples], float]
 """The last half second, int16 (n,), to the probability 0..1 that speech is still going on at its end."""
 
+IsIdle = Callable[[], bool]
+"""Would a speculative final that is launched now keep nothing else waiting?"""
+
 Outlook = Literal["ended", "open", "unknown"]
 """How words sound. Ended: a whole sentence, sure and steady. Open: nobody ends like this, or a number is read out."""
 
@@ -31,7 +35,8 @@ CUT_GAP_MS = 200
 class Endpointing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """When speech begins and ends. All in ms.
 
-    `speculate_ms`: silence after which a speculative final is launched, and the tail every utterance keeps.
+    `tail_ms`: silence that every utterance keeps at its end, and after which a speculative final is launched where the
+    recogniser has nothing better to do; else it is launched after `speculate_ms`, with the same samples.
     `commit_ms`: silence after which it is final; `early_ms` where its words sound finished, `open_ms` where they do not
     (`Segmenter.expect`). `hold_ms`: silence after which it is final whatever the second opinion says.
     `starve_ms`: no frame for so long counts as silence (platforms that stop sending).
@@ -41,6 +46,7 @@ class Endpointing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     onset_ms: int = 60
     pre_roll_ms: int = 240
+    tail_ms: int = 100
     speculate_ms: int = 160
     commit_ms: int = 360
     hold_ms: int = 800
@@ -52,10 +58,10 @@ class Endpointing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     open_ms: int = 600
 
     def __post_init__(self) -> None:
-        if min(self.onset_ms, self.speculate_ms, self.min_voiced_ms) < FRAME_MS or self.pre_roll_ms < 0:
-            raise ValueError(f"onset_ms, speculate_ms and min_voiced_ms must be {FRAME_MS} or more, pre_roll_ms 0")
-        if not self.speculate_ms <= self.commit_ms <= self.hold_ms:
-            raise ValueError("speculate_ms, commit_ms and hold_ms must not fall")
+        if min(self.onset_ms, self.tail_ms, self.min_voiced_ms) < FRAME_MS or self.pre_roll_ms < 0:
+            raise ValueError(f"onset_ms, tail_ms and min_voiced_ms must be {FRAME_MS} or more, pre_roll_ms 0")
+        if not self.tail_ms <= self.speculate_ms <= self.commit_ms <= self.hold_ms:
+            raise ValueError("tail_ms, speculate_ms, commit_ms and hold_ms must not fall")
         if not 0 <= self.cut_from_ms <= self.soft_cut_ms - CUT_GAP_MS:
             raise ValueError(f"cut_from_ms must lie at least {CUT_GAP_MS} before soft_cut_ms")
 
@@ -138,6 +144,7 @@ class Segmenter:
     speech_left: SpeechLeft | None = None
     endpointing: Endpointing = field(default_factory=Endpointing)
     rate_hz: int = RATE_HZ
+    is_idle: IsIdle | None = None
     tally: Tally = field(default_factory=Tally)
     state: State = "quiet"
     _frames: deque[bytes] = field(default_factory=deque)
@@ -153,6 +160,7 @@ class Segmenter:
     _told: bool = False
     _onset_frames: int = field(init=False)
     _pre_roll_frames: int = field(init=False)
+    _tail_frames: int = field(init=False)
     _speculate_frames: int = field(init=False)
     _commit_frames: int = field(init=False)
     _hold_frames: int = field(init=False)
@@ -162,6 +170,7 @@ class Segmenter:
         e = self.endpointing
         self._onset_frames = max(1, e.onset_ms // FRAME_MS)
         self._pre_roll_frames = max(self._onset_frames + 2, e.pre_roll_ms // FRAME_MS)
+        self._tail_frames = e.tail_ms // FRAME_MS
         self._speculate_frames = e.speculate_ms // FRAME_MS
         self._commit_frames = e.commit_ms // FRAME_MS
         self._hold_frames = e.hold_ms // FRAME_MS
@@ -257,7 +266,7 @@ class Segmenter:
                 signals.append(WentOn(self.utterance_id))
         else:
             self._silent += 1
-            if self.state == "speech" and self._silent >= self._speculate_frames and self._is_speech():
+            if self.state == "speech" and self._silent >= self._tail_frames and self._may_pause():
                 signals.append(self._pause())
             if self._silent >= self._due and self._has_ended():
                 signals += self._commit()
@@ -291,9 +300,13 @@ class Segmenter:
     def _is_speech(self) -> bool:
         return self._voiced * FRAME_MS >= self.endpointing.min_voiced_ms
 
+    def _may_pause(self) -> bool:
+        patient = self._silent >= self._speculate_frames
+        return self._is_speech() and (patient or (self.is_idle is not None and self.is_idle()))
+
     def _pause(self) -> Paused:
         self.state = "pausing"
-        self._paused = self._utterance(len(self._frames), "speculative")
+        self._paused = self._spoken("speculative")
         return Paused(self._paused)
 
     def _commit(self) -> list[Signal]:
@@ -311,10 +324,7 @@ class Segmenter:
             self._reset()
             return [blip]
         paused = self._paused
-        if paused:
-            utterance = replace(paused, stage="final")
-        else:
-            utterance = self._utterance(min(len(self._frames), self._last_voiced + self._speculate_frames), "final")
+        utterance = replace(paused, stage="final") if paused else self._spoken("final")
         self._take((utterance.end_ms - utterance.start_ms) // FRAME_MS)
         self._drop(len(self._frames))
         self._reset()
@@ -335,6 +345,10 @@ class Segmenter:
         self._voiced = self._last_voiced
         self._silent = min(self._silent, len(self._frames))
         return Ended(utterance, confirmed=False)
+
+    def _spoken(self, stage: Literal["speculative", "final"]) -> Utterance:
+        # Cut at one place however long the silence has lasted: the text must not depend on how busy the server was.
+        return self._utterance(min(len(self._frames), self._last_voiced + self._tail_frames), stage)
 
     def _utterance(
         self, length: int, stage: Literal["partial", "speculative", "final"], speech_end: int | None = None

@@ -167,6 +167,12 @@ class Gate:
         """Finals and speculative finals in the queue."""
         return sum(1 for _ in self._firm())
 
+    @property
+    def idle(self) -> bool:
+        """A worker is free, and no final or speculative final runs or waits."""
+        free = self._running < max(1, self.recogniser.workers)
+        return free and self._running == self._partials_running and not any(self._firm())
+
     def _firm(self) -> Iterator[Job]:
         # A promoted job stands in the queue twice; where it stood before, its urgency was another.
         for urgency, _, _, job in self._queue:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 
 import msgspec
@@ -15,8 +16,8 @@ from assist.segment import Began, Blip, Ended, Endpointing, Outlook, Paused, Seg
 from tests.voice import is_loud, is_marked_voiced, marked, marks, tone
 
 SHORT = Endpointing(
-    onset_ms=40, pre_roll_ms=120, speculate_ms=60, commit_ms=160, hold_ms=300, starve_ms=200, soft_cut_ms=1_000,
-    cut_from_ms=600, min_voiced_ms=80,
+    onset_ms=40, pre_roll_ms=120, tail_ms=60, speculate_ms=60, commit_ms=160, hold_ms=300, starve_ms=200,
+    soft_cut_ms=1_000, cut_from_ms=600, min_voiced_ms=80,
 )  # fmt: skip
 
 
@@ -180,11 +181,11 @@ def test_every_frame_has_one_fate(steps: list[tuple[str, int]], speech_left: flo
 
 
 ENDPOINTING = st.builds(
-    lambda onset, roll, pause, commit, hold, cut_from, cut, voiced: Endpointing(
-        onset * 20, roll * 20, pause * 20, (pause + commit) * 20, (pause + commit + hold) * 20, 500,
-        (cut_from + 10 + cut) * 20, cut_from * 20, voiced * 20,
+    lambda onset, roll, tail, pause, commit, hold, cut_from, cut, voiced: Endpointing(
+        onset * 20, roll * 20, tail * 20, (tail + pause) * 20, (tail + pause + commit) * 20,
+        (tail + pause + commit + hold) * 20, 500, (cut_from + 10 + cut) * 20, cut_from * 20, voiced * 20,
     ),
-    st.integers(1, 5), st.integers(0, 15), st.integers(1, 10), st.integers(0, 20), st.integers(0, 20),
+    st.integers(1, 5), st.integers(0, 15), st.integers(1, 8), st.integers(0, 8), st.integers(0, 20), st.integers(0, 20),
     st.integers(0, 60), st.integers(0, 60), st.integers(1, 8),
 )  # fmt: skip
 
@@ -196,6 +197,40 @@ def test_any_settings_keep_the_books(endpointing: Endpointing, runs: list[int], 
     for number, run in enumerate(runs):
         heard.push(number % 2 == 0, run)
     heard.finish()
+    check(heard)
+
+
+@settings(max_examples=200, deadline=None)
+@given(runs=st.lists(st.integers(1, 60), max_size=14), idle=st.lists(st.booleans(), min_size=1, max_size=30))
+def test_how_busy_the_server_was_moves_no_end_and_changes_no_samples(runs: list[int], idle: list[bool]) -> None:
+    usual, lucky = ear(Endpointing()), ear(Endpointing())
+    turn = itertools.cycle(idle)
+    lucky.segmenter.is_idle = lambda: next(turn)
+    for number, run in enumerate(runs):
+        usual.push(number % 2 == 0, run)
+        lucky.push(number % 2 == 0, run)
+    usual.finish()
+    lucky.finish()
+    check(lucky)
+    ends = [
+        [(end.utterance.end_ms, end.utterance.samples.tobytes()) for end in heard.ended()] for heard in (usual, lucky)
+    ]
+    assert ends[0] == ends[1]
+
+
+def test_an_idle_recogniser_is_asked_as_soon_as_the_tail_is_there() -> None:
+    heard = ear(Endpointing())
+    idle = False
+    heard.segmenter.is_idle = lambda: idle
+    heard.push(True, 50)
+    assert heard.push(False, 6) == [], "busy"
+    idle = True
+    (paused,) = heard.push(False)
+    assert isinstance(paused, Paused)
+    assert paused.utterance.end_ms == 50 * FRAME_MS + 100
+    (end,) = heard.push(False, 11)
+    assert isinstance(end, Ended)
+    assert end.confirmed
     check(heard)
 
 
@@ -211,7 +246,7 @@ def test_speech_is_announced_paused_and_committed() -> None:
     assert end.confirmed
     assert end.utterance.start_ms == 1_060 - 260  # the pre-roll ends where the third voiced frame made the onset
     assert end.utterance.speech_end_ms == 2_000
-    assert end.utterance.end_ms == 2_160
+    assert end.utterance.end_ms == 2_100
     heard.finish()
     check(heard)
 
@@ -392,6 +427,8 @@ def test_nobody_is_asked_whether_speech_goes_on_in_a_hush(level: float, asks: in
         {"cut_from_ms": 9_900},
         {"soft_cut_ms": 500},
         {"speculate_ms": 500},
+        {"speculate_ms": 80},
+        {"tail_ms": 0},
         {"commit_ms": 900},
         {"onset_ms": 0},
         {"min_voiced_ms": -20},
