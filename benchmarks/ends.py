@@ -1,8 +1,8 @@
-"""Into how many utterances speech falls, by the silence that ends one: python -m benchmarks.ends
+"""How often speech seems to end, by how long one waits: python -m benchmarks.ends
 
 The clips and the real call of the shared data (`--data`), at 8 kHz, through WebRTC's gate, Silero's second opinion and
 the segmenter, without a recogniser: no words move an end. More utterances for less silence are sentences that fall
-apart. It says nothing of latency.
+apart; more eager finals than utterances are a recogniser's work in vain. It says nothing of latency.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ import soundfile
 from assist import replay
 from assist.audio import FRAME_MS, Samples
 from assist.resample import Resampler
-from assist.segment import Ended, Endpointing, Segmenter, SpeechLeft
+from assist.segment import Ended, Endpointing, Paused, Segmenter, SpeechLeft
 from benchmarks.report import ROOT, table
 from models import silero, webrtc
 
 RATE_HZ: Final = 8_000
 FRAME: Final = RATE_HZ * FRAME_MS // 1000
 SILENCES_MS: Final = (500, 440, 400, 360, 320)
+TAILS_MS: Final = (160, 140, 120, 100, 80, 60)
 CALL: Final = "calls/auto_repairs_40"
 
 
@@ -39,29 +40,40 @@ def clips(folder: Path) -> Iterator[Samples]:
         yield np.concatenate([noise[: RATE_HZ // 2], heard, noise[RATE_HZ // 2 :]])
 
 
-def utterances(samples: Samples, speech_left: SpeechLeft, commit_ms: int) -> int:
-    """How many end in `samples`."""
-    ear = Segmenter("customer", webrtc.load(RATE_HZ), speech_left, Endpointing(commit_ms=commit_ms), RATE_HZ)
+def ends(samples: Samples, speech_left: SpeechLeft, endpointing: Endpointing) -> tuple[int, int]:
+    """How many eager finals of `samples` an idle recogniser is given, and how many utterances end."""
+    ear = Segmenter("customer", webrtc.load(RATE_HZ), speech_left, endpointing, RATE_HZ, is_idle=lambda: True)
     frames = samples[: len(samples) // FRAME * FRAME].reshape(-1, FRAME)
     told = [signal for n, frame in enumerate(frames) for signal in ear.push(n * FRAME_MS, frame.tobytes())]
-    return sum(isinstance(signal, Ended) for signal in [*told, *ear.finish()])
+    told += ear.finish()
+    return sum(isinstance(each, Paused) for each in told), sum(isinstance(each, Ended) for each in told)
 
 
 def main() -> None:
-    """A table, and one line of JSON."""
+    """Two tables, and one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     data = parser.parse_args().data
     spoken = list(clips(data))
     call = replay.read(data / CALL)
-    left = silero.load()
     both = (call.agent, call.customer)
-    found = {
-        ms: (sum(utterances(each, left, ms) for each in spoken), sum(utterances(each, left, ms) for each in both))
-        for ms in SILENCES_MS
-    }
-    print(table(("silence, ms", f"{len(spoken)} clips", "one call"), [(ms, *counts) for ms, counts in found.items()]))
-    print(json.dumps({"benchmark": "ends", "clips": len(spoken), "utterances": found}))
+    left = silero.load()
+
+    def counted(endpointing: Endpointing) -> list[tuple[int, int]]:
+        """(eager finals, utterances) of all clips and of the call."""
+        return [
+            (sum(each[0] for each in found), sum(each[1] for each in found))
+            for found in ([ends(sound, left, endpointing) for sound in part] for part in (spoken, both))
+        ]
+
+    silences = {ms: [ended for _, ended in counted(Endpointing(commit_ms=ms))] for ms in SILENCES_MS}
+    tails = {ms: counted(Endpointing(tail_ms=ms)) for ms in TAILS_MS}
+    heads = (f"{len(spoken)} clips", "one call")
+    print("utterances")
+    print(table(("silence, ms", *heads), [(ms, *counts) for ms, counts in silences.items()]))
+    print("\neager finals / utterances")
+    print(table(("tail, ms", *heads), [(ms, *(f"{a} / {b}" for a, b in counts)) for ms, counts in tails.items()]))
+    print(json.dumps({"benchmark": "ends", "clips": len(spoken), "utterances": silences, "eager": tails}))
 
 
 if __name__ == "__main__":

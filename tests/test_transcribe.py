@@ -169,6 +169,30 @@ async def test_one_worker_is_kept_free_of_partials() -> None:
         assert listener.most_at_once == 2
 
 
+async def test_idle_is_a_gate_where_a_guess_keeps_nobody_waiting() -> None:
+    listener = Listener(workers=2)
+    async with gate(listener) as (made, _):
+        assert made.idle
+        partial = made.submit(utterance("p", "partial"))
+        await listener.hears(1)
+        assert made.idle, "a worker is free"
+        listener.let()
+        await partial.done
+        final = made.submit(utterance("f"))
+        assert not made.idle, "a final waits"
+        await listener.hears(2)
+        assert not made.idle, "a final runs"
+        listener.let()
+        await final.done
+        await asyncio.sleep(0)
+        assert made.idle
+    listener = Listener(workers=1)
+    async with gate(listener) as (made, _):
+        made.submit(utterance("p", "partial"))
+        await listener.hears(1)
+        assert not made.idle, "no worker is free"
+
+
 @pytest.mark.parametrize("error", [RecogniserFailed("by name"), ValueError("by accident"), MemoryError()])
 async def test_what_raises_fails_alone(error: Exception) -> None:
     def fail() -> None:
