@@ -271,7 +271,9 @@ class Segmenter:
             if self._silent >= self._due and self._has_ended():
                 signals += self._commit()
                 return
-        if len(self._frames) >= self._cut_frames and self.state == "speech" and self._told:
+        # Not where an idle recogniser may have been asked: a cut must not depend on whether it was.
+        spoken = self.state == "speech" and self._silent < self._tail_frames
+        if len(self._frames) >= self._cut_frames and spoken and self._told:
             signals.append(self._cut())
 
     def _has_ended(self) -> bool:
