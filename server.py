@@ -17,7 +17,6 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import argparse
 import asyncio
 import contextlib
-import ctypes
 import fcntl
 import gc
 import logging
@@ -34,6 +33,7 @@ import uvicorn
 from fastapi import FastAPI
 from numpy.typing import NDArray
 
+from assist import heap
 from assist.access import Access, Keys
 from assist.analyse import Analyser
 from assist.audio import Samples
@@ -85,7 +85,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("assist")
 
-M_ARENA_MAX = -8
 YOUNG = (2_000, 20, 1_000_000)
 """When the collector looks at young objects; at old ones `_tidy` has it look."""
 TIDY_S = 60.0
@@ -451,22 +450,13 @@ async def _drain(house: House, door: uvicorn.Server) -> None:
     door.should_exit = True
 
 
-def _few_arenas() -> None:
-    """glibc gives busy threads heaps of their own; of two, one may use what another has freed, and less lies idle.
-
-    It holds for this process alone. Other C libraries have no such setting and are left as they are.
-    """
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 2)
-
-
 def main() -> int:
     """Exit 0 after a drain; 1 where entries were lost or the door did not open; 2 where settings or files are wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", type=Path, default=None, help="default: config.toml here, if there is one")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    _few_arenas()
+    heap.few_arenas()
     path = arguments.config or (Path("config.toml") if Path("config.toml").exists() else None)
     try:
         settings = load(path, os.environ)

@@ -33,6 +33,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
+from assist import heap
 from assist.audio import RATE_HZ, SAMPLES_PER_MS, Utterance
 from assist.conversation import Transcript
 from assist.errors import AssistError, ConfigError, ModelMissing, RecogniserFailed
@@ -49,6 +50,8 @@ STEPS: Final = 60
 LONGEST_PAUSE_S: Final = 30.0
 NICE: Final = 3
 """So much behind the server, which answers and hears in between: a recogniser takes all it gets."""
+TRIM_S: Final = 60.0
+"""How often a process gives back the memory that it has freed; the next utterances need most of it again."""
 REMEMBERED: Final = 1_000  # utterances that were there when a process died
 FIRST_VICTIM: Final = "500"  # where memory ends, the kernel should take this process, not the server
 
@@ -484,9 +487,14 @@ def _serve(pipe: Connection) -> None:
         return send(msgspec.json.encode(Refused(error.code, str(error))))
     send(msgspec.json.encode(_ready(recogniser)))
     pool = ThreadPoolExecutor(recogniser.workers, thread_name_prefix="hear")
+    trim_at = time.monotonic()  # at once: what was needed to warm up is more than a call ever needs
     while True:
-        number, utterances = pipe.recv()
-        pool.submit(lambda *asked: send(_answer(recogniser, *asked)), number, utterances)
+        if pipe.poll(max(0.0, trim_at - time.monotonic())):
+            number, utterances = pipe.recv()
+            pool.submit(lambda *asked: send(_answer(recogniser, *asked)), number, utterances)
+        if time.monotonic() >= trim_at:
+            heap.trim()
+            trim_at = time.monotonic() + TRIM_S
 
 
 def main() -> None:
@@ -495,6 +503,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     faulthandler.enable()
+    heap.few_arenas()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # it would hold what callers said, and take time
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(FIRST_VICTIM, "ascii")

@@ -643,7 +643,7 @@ async def test_every_line_is_an_entry_in_order() -> None:
 
 
 async def test_a_cut_ends_what_is_being_said_and_says_what_is_to_come() -> None:
-    async with scene() as play:
+    async with scene(partials=False) as play:
         assert play.call.cut() == {}
         await play.speak("agent", [(True, 1_000)])
         assert play.call.cut() == {"agent-1": "agent"}
