@@ -28,6 +28,7 @@ IsIdle = Callable[[], bool]
 Outlook = Literal["ended", "open", "unknown"]
 """How words sound. Ended: a whole sentence, sure and steady. Open: nobody ends like this, or a number is read out."""
 
+HUSHED_FRAMES = 2  # unvoiced in a row: what is being said may have ended
 CUT_GAP_MS = 200
 """Length of the quietest stretch, in the middle of which long speech is cut."""
 
@@ -232,8 +233,11 @@ class Segmenter:
         return []
 
     def partial(self) -> Utterance | None:
-        """What has been heard of the present utterance; None in silence and before it was told that speech began."""
-        if self.state == "quiet" or not self._told or not self._voiced:
+        """What has been heard of the present utterance; None in silence and before it was told that speech began.
+
+        Nor once it has fallen silent: should that be its end, a partial would only slow the eager final, and come later.
+        """
+        if self.state == "quiet" or not self._told or not self._voiced or self._silent >= HUSHED_FRAMES:
             return None
         return self._utterance(len(self._frames), "partial")
 

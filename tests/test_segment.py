@@ -311,6 +311,17 @@ def test_a_click_is_skipped_and_never_announced() -> None:
     check(heard)
 
 
+def test_nobody_asks_for_a_partial_of_what_may_have_ended() -> None:
+    heard = ear()
+    heard.push(True, 20)
+    heard.push(False, 1)  # one weak frame is none of that
+    assert heard.segmenter.partial() is not None
+    heard.push(False, 1)
+    assert heard.segmenter.partial() is None
+    heard.push(True, 1)
+    assert heard.segmenter.partial() is not None
+
+
 def test_a_click_gives_no_partial_while_it_lasts() -> None:
     heard = ear(Endpointing())
     heard.push(True, 4)
