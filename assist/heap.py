@@ -13,7 +13,7 @@ M_ARENA_MAX: Final = -8  # malloc.h
 
 
 def few_arenas() -> None:
-    """Two heaps for all threads. glibc gives busy threads heaps of their own; of two, one may use what another freed."""
+    """Two heaps for all threads. glibc gives busy ones heaps of their own; of two, one may use what another freed."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).mallopt(M_ARENA_MAX, 2)
 

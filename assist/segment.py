@@ -235,7 +235,7 @@ class Segmenter:
     def partial(self) -> Utterance | None:
         """What has been heard of the present utterance; None in silence and before it was told that speech began.
 
-        Nor once it has fallen silent: should that be its end, a partial would only slow the eager final, and come later.
+        Nor once it has fallen silent: should that be its end, a partial would slow the eager final and come after it.
         """
         if self.state == "quiet" or not self._told or not self._voiced or self._silent >= HUSHED_FRAMES:
             return None
