@@ -46,7 +46,7 @@ from assist.house import House
 from assist.ingest import Dialects
 from assist.knowledge import Encoder, Knowledge
 from assist.metrics import Metrics
-from assist.proof import Proof
+from assist.proof import Proof, Verify
 from assist.protocols import Handshake, Protocol
 from assist.protocols.asterisk import Asterisk
 from assist.protocols.audiohook import AudioHook
@@ -138,13 +138,29 @@ PROVED: dict[str, Callable[[Callable[[Handshake], None]], Protocol]] = {
 
 
 def _proved(ingest: Ingest, here: bool) -> Dialects:
-    if unknown := ingest.secrets.keys() - PROVED.keys():
-        raise ConfigError(f"ingest.secrets: no dialect {', '.join(sorted(unknown))}: {', '.join(PROVED)}")
-    if bare := PROVED.keys() - {name for name, secret in ingest.secrets.items() if secret.strip()}:
+    for setting, given in ("secrets", ingest.secrets), ("tokens", ingest.tokens):
+        if unknown := given.keys() - PROVED.keys():
+            raise ConfigError(f"ingest.{setting}: no dialect {', '.join(sorted(unknown))}: {', '.join(PROVED)}")
+    named = {name for name, secret in ingest.secrets.items() if secret.strip()} | ingest.tokens.keys()
+    if bare := PROVED.keys() - named:
         state = "open to all here" if here else "refused"
         log.warning("ingest.secrets has none for %s: their sockets are %s", ", ".join(sorted(bare)), state)
-    proofs = {n: Proof(n, ingest.secrets.get(n, ""), ingest.public_url, open_to_all=here) for n in PROVED}
+    verify = _issued(ingest)
+    proofs = {
+        name: Proof(name, ingest.secrets.get(name, ""), ingest.public_url, verify=verify.get(name), open_to_all=here)
+        for name in PROVED
+    }
     return {name: partial(dialect, proofs[name].check) for name, dialect in PROVED.items()}
+
+
+def _issued(ingest: Ingest) -> dict[str, Verify]:
+    if not ingest.tokens:
+        return {}
+    try:  # who has no signed tokens need not have what verifies them
+        from assist.jws import Issued
+    except ImportError as error:
+        raise ConfigError(f"ingest.tokens needs PyJWT: pip install -e '.[tokens]' ({error})") from error
+    return {dialect: Issued(dialect, issued).check for dialect, issued in ingest.tokens.items()}
 
 
 def recogniser(settings: Settings, notices: list[str]) -> Recogniser:

@@ -40,6 +40,16 @@ class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     frame_ancestors: tuple[str, ...] = ()
 
 
+class IssuedBy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`jwks`: a file with the issuer's keys, which is read again when it changes. `audience`: whom a token must be for.
+    `issuer`: what it must say in `iss`; "": whoever has the keys.
+    """
+
+    jwks: str
+    audience: str
+    issuer: str = ""
+
+
 class Ingest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Limits on what comes in. Audio may run `burst_s` ahead of `speed` times real time; so may messages, counted as
     `messages_per_s`. `origins`: foreign web origins that may open ingest sockets (phone platforms send none, or ours).
@@ -50,6 +60,7 @@ class Ingest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     assist/proof.py. Two with a space between while one is being replaced; a dialect without one is open to all on a
     loopback address, and elsewhere to nobody. `public_url`: where platforms reach this server, wss://host, with what a
     proxy puts before /ingest; "": the host of the request, over TLS.
+    `tokens`: a dialect to whose signed tokens (JWT) open its sockets too, as Azure and the clients of LCA bring them.
     `speech_keys`: API keys of programs written for Deepgram or OpenAI; without any, everybody may come on a loopback
     address, and elsewhere nobody. Vosk's clients bring none, and are let in as the plain dialect's are.
     `promised_load`: how much of the recogniser's time live calls may be expected to take; one more than that is refused
@@ -75,6 +86,7 @@ class Ingest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     audiohook_keys: dict[str, str] = {}
     audiohook_host: str = ""
     secrets: dict[str, str] = {}
+    tokens: dict[str, IssuedBy] = {}
     public_url: str = ""
     speech_keys: tuple[str, ...] = ()
     leg_grace_s: Seconds = 5.0

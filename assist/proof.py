@@ -8,6 +8,7 @@
                 `user:password` (Exotel's, jambonz'), or in the address `?token=<secret>` (whoever can send no header),
                 `?authorization=Bearer <secret>` (clients of Amazon's LCA)
 
+In the last two places a token that an issuer has signed does as well, where one is configured (assist/jws.py).
 It knows no socket and no clock. AudioHook has more to check, in assist/access.py. What Twilio, Plivo and a token prove
 is good for ever, by their own design: they hold nothing that is used up.
 Sources: twilio.com/docs/usage/security, plivo.com/docs/voice/concepts/signature-validation and its SDK for streams,
@@ -82,9 +83,14 @@ def _token(secret: bytes, urls: list[str], handshake: Handshake) -> bool:
     bearer, basic = b"Bearer " + secret, b"Basic " + base64.b64encode(secret)
     query = handshake.target.partition("?")[2]
     tokens = [unquote(part[6:]) for part in query.split("&") if part.startswith("token=")]
-    given = [part[14:] for part in query.split("&") if part.startswith("authorization=")]
-    said = [handshake.headers.get("authorization", ""), *map(unquote, given[:4]), *map(unquote_plus, given[:4])]
+    said = _authorizations(handshake)
     return any([*(_among(each, [bearer, basic]) for each in said), *(_among(each, [secret]) for each in tokens[:4])])
+
+
+def _authorizations(handshake: Handshake) -> list[str]:
+    query = handshake.target.partition("?")[2]
+    given = [part[14:] for part in query.split("&") if part.startswith("authorization=")]
+    return [handshake.headers.get("authorization", ""), *map(unquote, given[:4]), *map(unquote_plus, given[:4])]
 
 
 def _sha256(secret: bytes, text: str) -> bytes:
@@ -105,20 +111,33 @@ PROOFS: Final[Mapping[str, Callable[[bytes, list[str], Handshake], bool]]] = {
 """By dialect; a token, for any other."""
 
 
+Verify = Callable[[str, float], None]
+"""A signed token, and the time in s: may its bearer come? Raises Unauthorized."""
+
+
 class Proof:
     """What one dialect's sockets are opened with. `secret`: two with a space between while one is being replaced.
 
-    `public_url`: where platforms reach this server, before `/ingest/...`. `open_to_all`: without a secret everybody may
-    come; else nobody. Raises ConfigError.
+    `public_url`: where platforms reach this server, before `/ingest/...`. `verify`: tokens that do as well.
+    `open_to_all`: without either everybody may come; else nobody. Raises ConfigError.
     """
 
-    def __init__(self, dialect: str, secret: str, public_url: str = "", *, open_to_all: bool = False) -> None:
+    def __init__(
+        self,
+        dialect: str,
+        secret: str,
+        public_url: str = "",
+        *,
+        verify: Verify | None = None,
+        open_to_all: bool = False,
+    ) -> None:
         if public_url and (urlsplit(public_url).scheme not in ("ws", "wss", "http", "https") or "?" in public_url):
             raise ConfigError("ingest.public_url: wss://host, with a path before /ingest where a proxy adds one")
         self._dialect = dialect
         self._secrets = [each.encode() for each in secret.split()]
         self._public_url = public_url
-        self._open = open_to_all and not self._secrets
+        self._verify = verify
+        self._open = open_to_all and not self._secrets and verify is None
 
     def check(self, handshake: Handshake) -> None:
         """May this socket be opened? Raises Unauthorized."""
@@ -126,7 +145,18 @@ class Proof:
             return
         proves = PROOFS.get(self._dialect, _token)
         urls = addresses(self._public_url, handshake)
-        if not any([proves(secret, urls, handshake) for secret in self._secrets]):
-            raise Unauthorized(
-                f"{self._dialect}: the signature or token is missing, or is not of this address and secret"
-            )
+        if any([proves(secret, urls, handshake) for secret in self._secrets]):
+            return
+        refused = Unauthorized(
+            f"{self._dialect}: the signature or token is missing, or is not of this address and secret"
+        )
+        if self._verify:
+            for said in dict.fromkeys(_authorizations(handshake)):
+                if said[:7].lower() == "bearer ":
+                    try:
+                        self._verify(said[7:], handshake.at_s)
+                    except Unauthorized as error:
+                        refused = error
+                    else:
+                        return
+        raise refused

@@ -1,4 +1,4 @@
-"""Webex's token: whose signature, until when, and for whom; and keys that are replaced while the server runs."""
+"""Signed tokens: whose signature, until when, and for whom; and keys that are replaced while the server runs."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from assist.config import Ingest, IssuedBy, Settings, load
 from assist.errors import ConfigError, Unauthorized
-from assist.jws import SCHEMA_CLAIM, SKEW_S, URL_CLAIM, Jws
+from assist.jws import SCHEMA_CLAIM, SKEW_S, URL_CLAIM, Issued, Jws
 from assist.protocols import Handshake
+from server import dialects
 
 NOW_S = 1_800_000_000.0
 URL = "https://calls.example.com:443"
@@ -133,3 +135,84 @@ def test_new_keys_are_taken_when_they_are_there_and_good(keys: Path) -> None:
     proof.check(asked(token(OTHER, "k2")))
     with pytest.raises(Unauthorized):
         proof.check(asked(token()))
+
+
+RESOURCE = "2b1a4b0c-0000-4000-8000-5d6c7e8f9a0b"
+AZURE = "https://acscallautomation.communication.azure.com"
+
+
+def issued(key: RSAPrivateKey = KEY, kid: str | None = "k1", **more: Any) -> str:
+    """A token as Azure signs it for one resource."""
+    only = {URL_CLAIM: None, SCHEMA_CLAIM: None, "iss": AZURE, "aud": RESOURCE}
+    return token(key, kid, {**only, **more})
+
+
+@pytest.fixture
+def settings_with(keys: Path) -> Settings:
+    """Settings from a file, in which Azure's and LCA's sockets are opened by tokens."""
+    path = keys.with_name("config.toml")
+    path.write_text(f"""
+        [server]
+        host = "0.0.0.0"
+        [ingest.secrets]
+        azure = "shared"
+        [ingest.tokens.azure]
+        jwks = "{keys}"
+        issuer = "{AZURE}"
+        audience = "{RESOURCE}"
+        [ingest.tokens.lca]
+        jwks = "{keys}"
+        audience = "{RESOURCE}"
+    """)
+    return load(path, {})
+
+
+def test_a_token_for_this_resource_opens_the_socket_and_so_does_the_secret(settings_with: Settings) -> None:
+    made = dialects(settings_with)
+    for said in (issued(), issued(kid=None), issued(aud=["else", RESOURCE]), "shared"):
+        made["azure"]().greet(asked(f"Bearer {said}"))
+    made["azure"]().greet(asked(f"bearer {issued()}"))
+    made["azure"]().greet(Handshake("/ingest/azure?token=shared", {}, NOW_S))
+
+
+@pytest.mark.parametrize("space", ["%20", "+"])
+def test_a_token_may_stand_in_the_address(settings_with: Settings, space: str) -> None:
+    access = issued(aud=None, client_id=RESOURCE)
+    target = f"/ingest/lca?authorization=Bearer{space}{access}&id_token=Bearer{space}{issued()}&refresh_token=x"
+    dialects(settings_with)["lca"]().greet(Handshake(target, {}, NOW_S))
+
+
+NOT_FOR_US = {
+    "another's signature": (issued(OTHER, "k1"), "not signed by a key of ingest.tokens.azure.jwks"),
+    "expired": (issued(exp=NOW_S - SKEW_S - 1), "expired"),
+    "of another issuer": (issued(iss="https://else.example.com"), "ingest.tokens.azure.issuer"),
+    "of no issuer": (issued(iss=None), "ingest.tokens.azure.issuer"),
+    "for another resource": (issued(aud="else"), "ingest.tokens.azure.audience"),
+    "for another, whatever its client": (issued(aud="else", client_id=RESOURCE), "ingest.tokens.azure.audience"),
+    "for all but us": (issued(aud=["else", "more"]), "ingest.tokens.azure.audience"),
+    "for nobody": (issued(aud=None), "ingest.tokens.azure.audience"),
+    "for no text": (issued(aud={RESOURCE: 1}), "ingest.tokens.azure.audience"),
+    "no token": ("abc", "a signed token"),
+}
+
+
+@pytest.mark.parametrize("name", NOT_FOR_US)
+def test_a_token_for_somebody_else_opens_nothing(settings_with: Settings, name: str) -> None:
+    said, why = NOT_FOR_US[name]
+    with pytest.raises(Unauthorized, match=why):
+        dialects(settings_with)["azure"]().greet(asked(f"Bearer {said}"))
+
+
+@pytest.mark.parametrize("said", ["", "Basic abc", "Bearer", issued()])
+def test_who_brings_no_token_is_told_so(settings_with: Settings, said: str) -> None:
+    with pytest.raises(Unauthorized, match="azure: the signature or token is missing"):
+        dialects(settings_with)["azure"]().greet(asked(said))
+
+
+def test_tokens_that_cannot_be_judged_are_errors_of_the_settings(keys: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"ingest\.tokens\.azure\.audience is empty"):
+        Issued("azure", IssuedBy(str(keys), ""))
+    with pytest.raises(ConfigError, match=r"ingest\.tokens\.azure\.jwks: .*nowhere"):
+        Issued("azure", IssuedBy(str(tmp_path / "nowhere"), RESOURCE))
+    with pytest.raises(ConfigError, match=r"ingest\.tokens: no dialect azur:"):
+        dialects(Settings(ingest=Ingest(tokens={"azur": IssuedBy(str(keys), RESOURCE)})))

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+import threading
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +19,7 @@ from assist.clients.webex import PATH, chunk, whole
 
 CALLER, AGENT = 1, 2
 LINEAR16, MULAW, ALAW = 1, 2, 3
+LONGEST_S = 30.0
 
 
 def audio(
@@ -85,3 +87,26 @@ async def end(stream: Any, *, half_close: bool = True) -> Ended:
         responses = [response async for response in stream]
     trailing = {key: str(value) for key, value in await stream.trailing_metadata() or ()}
     return Ended((await stream.code()).name, await stream.details() or "", responses, trailing)
+
+
+def said(target: str, messages: Sequence[bytes], headers: Sequence[tuple[str, str]] = (), *, half_close: bool) -> Ended:
+    """One stream from its beginning to its end, by gRPC's blocking client.
+
+    Its other one, where the server ends a stream that it is still writing to, may report INTERNAL in place of the
+    status that came (github.com/grpc/grpc/issues/36066).
+    """
+    over = threading.Event()
+
+    def sending() -> Iterator[bytes]:
+        yield from messages
+        if not half_close:
+            over.wait(LONGEST_S)
+
+    with grpc.insecure_channel(target, [("grpc.use_local_subchannel_pool", 1)]) as channel:
+        stream = channel.stream_stream(PATH)(sending(), timeout=LONGEST_S, metadata=tuple(headers))
+        stream.add_callback(over.set)
+        responses: list[bytes] = []
+        with contextlib.suppress(grpc.RpcError):
+            responses.extend(stream)  # what came before the end stays
+        trailing = {key: str(value) for key, value in stream.trailing_metadata() or ()}
+        return Ended(stream.code().name, stream.details() or "", responses, trailing)

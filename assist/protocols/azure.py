@@ -14,8 +14,8 @@ greet; it may be somebody else's, so how it sounds is not judged. One party is o
 over when 50 messages of others came and none of the first, and is counted as `extra` until then. `?channels=mixed` is
 one channel with everybody on it; mixed sound that was not announced so is the customer's channel, not judged either.
 
-24 kHz is refused by name: ask for Pcm16KMono. Tokens of Azure are not read, as their keys are to be had from Azure
-only: put `?token=` into the address.
+24 kHz is refused by name: ask for Pcm16KMono. Azure brings a signed token in `authorization`: it is verified where
+`ingest.tokens` says with which keys and for which resource; else put `?token=` into the address.
 Source: learn.microsoft.com/azure/communication-services/how-tos/call-automation/audio-streaming-quickstart.
 """
 

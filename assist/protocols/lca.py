@@ -6,8 +6,8 @@
 > {"callEvent": "END", "callId": "c-1"}
 
 The sample client sends a WAV file's header as audio: it is taken off. Other events (UPDATE_AGENT, ADD_...) are counted
-and change nothing. Clients bring a user's JWT (`Authorization: Bearer ...` or `?authorization=Bearer ...`): to verify
-it takes the issuer's keys and is the work of a proxy in front; here one shared value is asked for instead
+and change nothing. Clients bring a user's JWT (`Authorization: Bearer ...` or `?authorization=Bearer ...`), which is
+verified where `ingest.tokens` says with which keys and for which app client; else one shared value is asked for
 (`ingest.secrets`). None of it is kept.
 Source: github.com/aws-samples/amazon-transcribe-live-call-analytics (its code: the README shows other messages).
 """
