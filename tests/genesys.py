@@ -111,7 +111,7 @@ class Session:
             if pace:
                 await asyncio.sleep(frame_ms / 1000 / pace)
 
-    async def wait(self, kind: str, within_s: float = 5.0, count: int = 1) -> dict[str, Any]:
+    async def wait(self, kind: str, within_s: float = 20.0, count: int = 1) -> dict[str, Any]:
         """The `count`th message of a kind. Raises TimeoutError, and AssertionError where the socket closed first."""
         async with asyncio.timeout(within_s):
             while len(found := self.all(kind)) < count:

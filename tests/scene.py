@@ -52,7 +52,7 @@ class Echo(OneByOne):
     workers: int = 2
     name: str = "echo"
     rough: bool = False
-    fate: Callable[[Utterance, int], None] = lambda utterance, count: None
+    fate: Callable[[Utterance, int], object] = lambda utterance, count: None
     count: Iterator[int] = field(default_factory=itertools.count)
 
     def transcribe(self, utterance: Utterance) -> Transcript:

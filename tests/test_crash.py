@@ -24,7 +24,7 @@ from tests.wire import open_ingest
 ROUNDS = 20
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1_500)
 async def test_nothing_acknowledged_is_lost_by_sigkill(tmp_path: Path, scripted: dict[str, str]) -> None:
     settings = {**scripted, "ASSIST_MIND_ANALYSERS": "[]"}  # a quicker start; what is kept does not depend on them
     moments = random.Random(20261121)

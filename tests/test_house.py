@@ -60,8 +60,9 @@ async def test_a_socket_that_gives_up_while_its_call_is_let_in_leaves_no_call_be
     assert isinstance(house.store, Slow)
     house.store.go.clear()
     opening = asyncio.create_task(house.open_call(OPENED))
-    await asyncio.sleep(0.1)
-    assert "c" in house.calls
+    async with asyncio.timeout(20):
+        while "c" not in house.calls:
+            await asyncio.sleep(0.01)
     opening.cancel()
     await asyncio.gather(opening, return_exceptions=True)
     house.store.go.set()

@@ -110,10 +110,9 @@ async def test_a_leg_comes_back_within_the_grace_and_half_a_sample_does_not_shif
 
 async def test_who_says_goodbye_last_is_not_waited_for(house: House) -> None:
     joint = await house.open_leg(leg("customer"))
-    began = asyncio.get_running_loop().time()
+    joint.grace_s = 600.0
     joint.leave("customer", "bye")
     assert (await ended(house)).reason == "bye"
-    assert asyncio.get_running_loop().time() - began < GRACE_S
 
 
 async def test_an_agent_without_a_customer_raises_one_alert(house: House) -> None:

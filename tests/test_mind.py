@@ -14,8 +14,8 @@ from assist.mind import Thinkers
 
 async def test_a_thought_that_hangs_gives_its_slot_back() -> None:
     done = threading.Event()
-    with closing(Thinkers(slots=1, spare=1, patience_s=0.05)) as thinkers:
-        with pytest.raises(TimeoutError, match=r"within 0\.05 s"):
+    with closing(Thinkers(slots=1, spare=1, patience_s=1.0)) as thinkers:
+        with pytest.raises(TimeoutError, match=r"within 1 s"):
             await thinkers.think(done.wait)
         assert await thinkers.think(lambda: 7) == 7, "the slot stayed taken"
         done.set()
@@ -23,19 +23,18 @@ async def test_a_thought_that_hangs_gives_its_slot_back() -> None:
 
 async def test_with_every_thread_lost_it_fails_at_once_until_one_is_found() -> None:
     done = threading.Event()
-    with closing(Thinkers(slots=1, spare=1, patience_s=0.05)) as thinkers:
+    with closing(Thinkers(slots=1, spare=1, patience_s=1.0)) as thinkers:
         for _ in range(2):
             with pytest.raises(TimeoutError):
                 await thinkers.think(done.wait)
         began = time.monotonic()
         with pytest.raises(TimeoutError, match="lost"):
             await thinkers.think(lambda: 7)
-        assert time.monotonic() - began < 0.04
+        assert time.monotonic() - began < 0.9, "it was waited for"
         done.set()
-        for _ in range(100):
-            await asyncio.sleep(0.01)
-            if not thinkers._lost:
-                break
+        async with asyncio.timeout(20):
+            while thinkers._lost:
+                await asyncio.sleep(0.01)
         assert await thinkers.think(lambda: 7) == 7
 
 

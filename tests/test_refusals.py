@@ -181,12 +181,13 @@ def test_bodies_are_small(server: door.Door) -> None:
 
 async def test_max_calls_holds_when_all_come_at_once(tmp_path: Path, scripted: dict[str, str]) -> None:
     with door.running(tmp_path, {**scripted, "ASSIST_INGEST_MAX_CALLS": "2"}) as server:
+        answered = asyncio.Barrier(10)
 
         async def one() -> str:
             async with open_ingest(server.ws) as socket:
                 await socket.send(json.dumps(hello(new_id())))
                 answer = str(json.loads(await socket.recv())["type"])
-                await asyncio.sleep(1)
+                await answered.wait()
                 return answer
 
         answers = await asyncio.gather(*(one() for _ in range(10)))
@@ -205,7 +206,7 @@ async def test_a_paused_call_may_be_silent(tmp_path: Path, scripted: dict[str, s
 
 
 async def test_silence_of_the_peer_has_a_limit(tmp_path: Path, scripted: dict[str, str]) -> None:
-    settings = {**scripted, "ASSIST_INGEST_IDLE_TIMEOUT_S": "0.5", "ASSIST_INGEST_HELLO_TIMEOUT_S": "0.5"}
+    settings = {**scripted, "ASSIST_INGEST_IDLE_TIMEOUT_S": "3", "ASSIST_INGEST_HELLO_TIMEOUT_S": "3"}
     with door.running(tmp_path, {**settings, "ASSIST_INGEST_MAX_CALLS": "1"}) as server:
         replies, closed = await say(server.ws, [])
         assert replies[0]["code"] == "idle" and closed == 4408

@@ -55,7 +55,7 @@ from tests.webex import (
     send,
     streams,
 )
-from tests.wire import new_id, replayed
+from tests.wire import new_id, replayed, until
 
 FRAME = b"\xff" * 160
 GRACE_S = 0.4
@@ -553,7 +553,7 @@ async def test_a_live_call_is_seen_out_when_the_server_is_told_to_leave(
         client = make("webex", Setup(call, recording.rate_hz))
         short = replay.Recording("short", recording.agent[:40_000], recording.customer[:40_000], 8_000)
         playing = asyncio.create_task(replay.send(client, short, f"grpc://127.0.0.1:{port}", speed=2))
-        await asyncio.sleep(1)
+        await until(lambda: call in [each["call"] for each in server.get("/calls")["calls"]])
         server.process.send_signal(signal.SIGTERM)
         played = await playing
         assert (played.outcome, played.reason) == ("ended", "")

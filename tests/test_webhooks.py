@@ -31,7 +31,8 @@ from benchmarks.calls import SHIPPED
 from tests.receiver import SECRET, Receiver
 from tests.wire import until
 
-PACE = Pace(try_s=0.5, first_s=0.05, longest_s=0.2, look_s=0.2)
+PACE = Pace(try_s=10, first_s=0.05, longest_s=0.2, look_s=0.2)
+IMPATIENT = Pace(try_s=0.5, first_s=0.05, longest_s=0.2, look_s=0.2)
 STARTED = CallStarted("2026-11-25T10:00:00.000+00:00", "plain", ("agent", "customer"), "mulaw", 8_000, "scripted")
 ENDED = CallEnded("bye", 1000, {}, {})
 
@@ -54,7 +55,7 @@ def wanted(lines: list[Line]) -> list[int]:
     return [made.entry.seq for made in lines[2::2]] + [lines[-1].entry.seq]
 
 
-def wait(ready: Callable[[], object], timeout_s: float = 15.0) -> None:
+def wait(ready: Callable[[], object], timeout_s: float = 60.0) -> None:
     """Until it is so, or the test fails."""
     end = time.monotonic() + timeout_s
     while not ready():
@@ -130,9 +131,9 @@ def test_a_receiver_that_is_down_or_hangs_costs_nothing_but_time(tmp_path: Path)
     lines = call_of("c", 20)
     hang = threading.Event()
     receiver, store = Receiver(lambda event: 200 if hang.wait(1.0) else 500), Memory()
-    with telling(receiver, store, tmp_path) as webhooks:
+    with telling(receiver, store, tmp_path, IMPATIENT) as webhooks:
         keep(webhooks, store, *lines[:15])
-        time.sleep(0.5)  # nobody listens
+        wait(lambda: 'why="connection"' in webhooks._metrics.text().decode())  # nobody listens
         with receiver.up():
             keep(webhooks, store, *lines[15:30])
             wait(lambda: len(receiver.asked) >= 2)  # it hangs beyond `try_s`

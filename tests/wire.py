@@ -70,7 +70,7 @@ async def follow(
     return entries, notes, code
 
 
-async def until(ready: Any, timeout_s: float = 10.0) -> Any:
+async def until(ready: Any, timeout_s: float = 60.0) -> Any:
     """Poll a callable until it gives something true; what it gave."""
     async with asyncio.timeout(timeout_s):
         while not (found := await asyncio.to_thread(ready)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, get_args
 import jsonschema
 import pytest
 from websockets import connect
+from websockets.exceptions import ConnectionClosed
 
 from assist import errors
 from assist.config import Settings
@@ -121,7 +123,9 @@ async def test_what_the_sockets_say_is_what_the_document_says(server: door.Door)
 
     async def follow() -> None:
         async with connect(f"{server.ws}/calls/{call}/events", compression=None, max_size=2**22) as socket:
-            events.extend([json.loads(text) async for text in socket])
+            with contextlib.suppress(ConnectionClosed):
+                while True:
+                    events.append(json.loads(await socket.recv()))
 
     async with open_ingest(server.ws) as socket:
         await socket.send(json.dumps(said[0]))
@@ -134,7 +138,9 @@ async def test_what_the_sockets_say_is_what_the_document_says(server: door.Door)
         for message in said[1:3]:
             await socket.send(json.dumps(message))
             await socket.send(SILENCE)
-        await asyncio.sleep(6.0)  # an acknowledgement, and a heartbeat to the one who follows
+        async with asyncio.timeout(60):  # an acknowledgement, and a heartbeat to the one who follows
+            while "heartbeat" not in [each.get("type") for each in events]:
+                await asyncio.sleep(0.1)
         await socket.send(json.dumps(said[3]))
         more, _ = await rest(socket)
     await following

@@ -151,7 +151,7 @@ def test_a_batch_with_a_killer_is_heard_without_it() -> None:
 
 def test_a_batch_with_one_that_hangs_is_heard_without_it() -> None:
     heard = [fated(ASLEEP if n == 1 else FINE, f"u{n}") for n in range(3)]
-    with loaded(together=3, limit_s=0.3, limit_per_s=0.1) as recogniser:
+    with loaded(together=3, limit_s=2.0, limit_per_s=0.1) as recogniser:
         first, stuck, last = recogniser.transcribe_many(heard)
         assert isinstance(first, Transcript) and isinstance(last, Transcript)
         assert isinstance(stuck, RecogniserFailed) and "no answer" in str(stuck)

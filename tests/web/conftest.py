@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from tests.web.browser import find
 from tests.web.fixture import Serving, Stage
@@ -27,6 +27,8 @@ document.addEventListener("securitypolicyviolation", (e) => violations.push(`${e
 """
 
 Open = Callable[..., Page]
+
+expect.set_options(timeout=30_000)  # a busy machine is no finding
 
 
 @pytest.fixture(scope="package")
