@@ -187,6 +187,7 @@ async def test_a_second_server_leaves_the_first_ones_calls_alone(tmp_path: Path,
         assert told == ["CallStarted", "CallEnded"]
 
 
+@pytest.mark.timeout(300)
 async def test_a_recogniser_that_hangs_does_not_keep_the_server(tmp_path: Path, script: Script) -> None:
     stuck = calls.for_scripted(script, tmp_path / "stuck.json", hang_ms={str(n): 600_000 for n in range(1, 50)})
     settings = {**QUICK, "ASSIST_RECOGNISER_SCRIPT": str(stuck), "ASSIST_SERVER_DRAIN_S": "1"}

@@ -18,6 +18,7 @@ from tests.contracts.recogniser import OneByOne
 
 FINE, SLOW, SEGFAULT, ABORT, LEAVE, STUCK, ASLEEP, RAISE, REFUSE, CHATTER = range(100, 1_100, 100)
 SLOW_S = 0.4
+WARMING_MB = 100
 
 
 class Fragile(OneByOne):
@@ -30,6 +31,7 @@ class Fragile(OneByOne):
         self.workers = workers
         self.together = together
         self._warmed = 0
+        self._above = b""
 
     def transcribe(self, utterance: Utterance) -> Transcript:
         fate = int(utterance.samples[0]) if len(utterance.samples) else FINE
@@ -70,6 +72,8 @@ class Fragile(OneByOne):
         return self._warmed * len(utterance.samples) / SAMPLES_PER_MS / 50
 
     def warm(self) -> None:
+        held = [bytes(10_000) for _ in range(WARMING_MB * 100)]
+        self._above = held[-1]  # so that malloc keeps the rest when it is freed
         self._warmed = 1
 
     def close(self) -> None: ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -155,6 +156,18 @@ def test_a_batch_with_one_that_hangs_is_heard_without_it() -> None:
         first, stuck, last = recogniser.transcribe_many(heard)
         assert isinstance(first, Transcript) and isinstance(last, Transcript)
         assert isinstance(stuck, RecogniserFailed) and "no answer" in str(stuck)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="NOT TESTED: giving memory back, which only glibc can")
+def test_what_it_took_to_warm_up_is_given_back() -> None:
+    with loaded() as recogniser:
+        (pid,) = recogniser.pids
+
+        def held_mb() -> float:
+            return int(Path(f"/proc/{pid}/statm").read_text("ascii").split()[1]) * os.sysconf("SC_PAGESIZE") / 2**20
+
+        soon(lambda: held_mb() < fragile.WARMING_MB)
+        assert isinstance(recogniser.transcribe(fated(FINE)), Transcript), "and it listens"
 
 
 def test_costs_are_known_without_asking() -> None:
