@@ -85,7 +85,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("assist")
 
-YOUNG = (2_000, 20, 1_000_000)
+YOUNG = (2_000, 5, 1_000_000)
 """When the collector looks at young objects; at old ones `_tidy` has it look."""
 TIDY_S = 60.0
 STOP_S = 1.0

@@ -27,9 +27,9 @@ SAMPLES_PER_MS: Final = RATE_HZ // 1000
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """A stretch of one party's speech. `samples`: int16, shape (n,), 16 kHz mono.
+    """A stretch of one party's speech. `sound`: int16, shape (n,), mono, at `rate_hz`, 8000 or 16000.
 
-    `start_ms`..`end_ms` are the bounds of `samples` on the call's clock; `speech_end_ms` is the end of the
+    `start_ms`..`end_ms` are the bounds of `sound` on the call's clock; `speech_end_ms` is the end of the
     last voiced frame, from which latency is counted. `stage` says how firm the end is. `call`: whose party it is, for
     recognisers that get used to a speaker; "" where nobody said.
     """
@@ -39,9 +39,20 @@ class Utterance:
     start_ms: int
     end_ms: int
     speech_end_ms: int
-    samples: Samples
+    sound: Samples
     stage: Literal["partial", "speculative", "final"] = "final"
     call: str = ""
+    rate_hz: int = RATE_HZ
+
+    @property
+    def length_s(self) -> float:
+        """How long `sound` is."""
+        return len(self.sound) / self.rate_hz
+
+    @property
+    def samples(self) -> Samples:
+        """int16, shape (n,), 16 kHz: made when somebody listens, as many an utterance is withdrawn before that."""
+        return self.sound if self.rate_hz == RATE_HZ else double(self.sound)
 
     def floats(self) -> NDArray[np.float32]:
         """The samples as float32 in -1..1, shape (n,)."""

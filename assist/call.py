@@ -212,9 +212,9 @@ class Call:
             for each in payloads:
                 if len(each) % side.leg.width:
                     self.note("odd_size")
-        last_ms = len(payloads[-1]) / side.bytes_per_ms
-        side.due_ms = now_ms + int(min(last_ms, side.length_ms))
-        side.length_ms = last_ms
+        # Where several messages come at once, so will the next ones.
+        side.due_ms = now_ms + int(min(length_ms, side.length_ms))
+        side.length_ms = length_ms
         self._take(party, side, side.timeline.push(side.leg.push(payload), now_ms), now_ms)
 
     def wrote(self, party: Party, text: str, at_ms: int | None = None) -> None:
@@ -505,7 +505,7 @@ class Call:
         if self._ending.is_set():
             return False
         now = self.parts.clock()
-        stalled = now - self._ticked > 3 * TICK_S
+        stalled = now - self._ticked > 2 * TICK_S
         self._ticked = now
         self._tell_load()
         if not self.opened.written:

@@ -285,7 +285,10 @@ class Segmenter:
         if self.speech_left is None or self._silent >= self._hold_frames:
             return True
         self._due = min(self._silent + 5, self._hold_frames)
-        return self._hushed() or self.speech_left(self._sound(list(self._frames)[-25:])) < 0.5
+        if self._hushed():
+            return True
+        end = _joined(list(self._frames)[-25:])
+        return self.speech_left(end if self.rate_hz == RATE_HZ else double(end)) < 0.5
 
     def _hushed(self) -> bool:
         """The end is so much fainter than the speech before it that nobody need be asked, which costs 20 times as much.
@@ -366,13 +369,10 @@ class Segmenter:
             start_ms=self._start_ms,
             end_ms=self._start_ms + length * FRAME_MS,
             speech_end_ms=self._start_ms + (self._last_voiced if speech_end is None else speech_end) * FRAME_MS,
-            samples=self._sound(frames),
+            sound=_joined(frames),
             stage=stage,
+            rate_hz=self.rate_hz,
         )
-
-    def _sound(self, frames: Iterable[bytes]) -> Samples:
-        samples = np.frombuffer(b"".join(frames), dtype=np.int16)
-        return samples if self.rate_hz == RATE_HZ else double(samples)
 
     def _take(self, length: int) -> None:
         for _ in range(length):
@@ -393,3 +393,7 @@ class Segmenter:
         self._paused = None
         self._due = self._commit_frames
         self._recent.clear()
+
+
+def _joined(frames: Iterable[bytes]) -> Samples:
+    return np.frombuffer(b"".join(frames), dtype=np.int16)

@@ -3,12 +3,14 @@
 By itself uvicorn puts each message into a queue, stops reading, wakes the task that waits and reads on when that has
 taken it, which costs more than to hear 20 ms. And the library's own parser gives one frame at a time, for several
 times what it takes to read those that audio comes in: final and masked (RFC 6455, 5.2). So what comes is cut into
-frames here, those are read here, and the library gets all others, whole. It knows no dialect and no call. The server
-must offer no extensions (`ws_per_message_deflate=False`): they would change what a frame means.
+frames here, those are read here, and the library gets all others, whole. Where there are many sockets, each that was
+heard rests a while, so that one read brings more. It knows no dialect and no call. The server must offer no extensions
+(`ws_per_message_deflate=False`): they would change what a frame means.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -28,6 +30,13 @@ TURN: Final = 128
 
 READ_BYTES: Final = 65_536
 """Read at once at most."""
+
+MANY: Final = 50
+EACH_S: Final = 0.0006
+ROUND_S: Final = 0.12
+"""Where so many sockets are open, one that was heard is read again after `EACH_S` for each of them, `ROUND_S` at most:
+what it brings meanwhile costs one read. A loop that looked at every message of 20 ms would soon be full, and all would
+wait longer than this."""
 
 FINAL_TEXT, FINAL_BINARY, MASKED, RESERVED, OPCODE = 0x81, 0x82, 0x80, 0x70, 0x0F
 OPCODES = frozenset({0, 1, 2, 8, 9, 10})
@@ -68,6 +77,10 @@ class WebSocket(WebSocketsSansIOProtocol):
     """The library stands between two frames, and gets whole ones."""
     _begun = b""
     """The beginning of a frame whose end has not come."""
+    _descriptor = -1
+    """Its socket's, where bytes come as they were sent."""
+    _resting: Any = None
+    """The loop's timer until which it is not read."""
 
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)
@@ -79,15 +92,45 @@ class WebSocket(WebSocketsSansIOProtocol):
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         read_less(transport)
+        socket = transport.get_extra_info("socket")
+        if socket is not None and transport.get_extra_info("sslcontext") is None:
+            self._descriptor = socket.fileno()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._resting:
+            self._resting.cancel()
+            self._resting = None
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         self._heard = 0
         if self._framed and self.conn.state is OPEN:
-            return self._frames(self._begun + data)
+            self._frames(self._begun + data)
+            return self._rest()
         # What comes with the handshake, or before its end, may leave the library within a frame.
         self._framed = self._framed and not self.handshake_initiated and data.endswith(b"\r\n\r\n")
         self._begun, data = b"", self._begun + data
         super().data_received(data)
+
+    def _rest(self) -> None:
+        """Read no more for a while, where there are many and this one was heard."""
+        if self._heard and self._resting is None and len(self.connections) >= MANY and self._descriptor >= 0:
+            self.transport.pause_reading()
+            self._resting = self.loop.call_later(min(ROUND_S, EACH_S * len(self.connections)), self._read)
+
+    def _read(self) -> None:
+        """What came meanwhile. The loop looks again at a socket that brought nothing, or whose end has come."""
+        self._resting = None
+        if self.read_paused or self.transport.is_closing():  # whoever takes what queues has it read on
+            return
+        try:
+            data = os.read(self._descriptor, READ_BYTES)
+        except OSError:
+            data = b""
+        if data:
+            self.data_received(data)
+        if self._resting is None and not self.read_paused:
+            self.transport.resume_reading()
 
     def _frames(self, data: bytes) -> None:
         """Frames in order: whole texts and binaries are heard together, others go one by one to the library.

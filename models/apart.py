@@ -310,7 +310,7 @@ class Apart:
         return self._costs[self._step(utterance)][1]
 
     def _step(self, utterance: Utterance) -> int:
-        return min(max(0, math.ceil(len(utterance.samples) / RATE_HZ / STEP_S) - 1), STEPS - 1)
+        return min(max(0, math.ceil(utterance.length_s / STEP_S) - 1), STEPS - 1)
 
     def _hear(self, utterance: Utterance) -> Heard:
         who = utterance.call, utterance.id
@@ -327,7 +327,7 @@ class Apart:
 
     def _ask(self, utterances: Sequence[Utterance], *, alone: bool) -> tuple[Heard, ...]:
         """Raises Gone, and RecogniserFailed where there is no process to ask."""
-        seconds = sum(len(each.samples) for each in utterances) / RATE_HZ
+        seconds = sum(each.length_s for each in utterances)
         limit_s, limit_per_s = self._limits_s
         with self._turn_of(alone) as child:
             return child.ask(Request(next(self._numbers), utterances, limit_s + limit_per_s * seconds))

@@ -155,14 +155,14 @@ class Whisper:
 
     def bucket(self, utterance: Utterance) -> int:
         """The window in s that its longest stretch needs. Hints are of one length and part no utterances."""
-        return self._window_s(len(utterance.samples))
+        return self._window_s(round(utterance.length_s * RATE_HZ))
 
     def cost_ms(self, utterance: Utterance) -> float:
         """From what `warm` measured, for as many tokens as English speech of that length has."""
         cost = self._costs.get(self.bucket(utterance))
         if cost is None:
             return 0.0
-        seconds = len(utterance.samples) / RATE_HZ
+        seconds = utterance.length_s
         stretches = max(1, math.ceil(seconds / LONGEST_S))
         return stretches * cost.fixed_ms + cost.token_ms * seconds * (self._random_tokens_per_s or TOKENS_PER_S)
 

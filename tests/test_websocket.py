@@ -17,24 +17,44 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosedError
 from websockets.frames import Frame, Opcode
 
-from assist.websocket import SHORTCUT, TURN, Shortcut, WebSocket
+from assist import websocket
+from assist.websocket import ROUND_S, SHORTCUT, TURN, Shortcut, WebSocket
 from benchmarks.door import free_port
 from tests.frames import Took, compare, outcome
 
 
 class Counting(WebSocket):
-    """Counts frames that the library parsed."""
+    """Counts reads, and frames that the library parsed."""
 
     parsed = 0
+    reads = 0
+
+    def data_received(self, data: bytes) -> None:
+        Counting.reads += 1
+        super().data_received(data)
 
     def handle_bytes(self, event: Frame) -> None:
         Counting.parsed += 1
         super().handle_bytes(event)
 
 
+@pytest.fixture(params=["few", "many"])
+def sockets(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """As many as are read at once, or so many that each is read now and then."""
+    if request.param == "many":
+        monkeypatch.setattr(websocket, "MANY", 1)
+        monkeypatch.setattr(websocket, "EACH_S", ROUND_S)
+    return str(request.param)
+
+
 @asynccontextmanager
-async def listening(is_left: Callable[[str | bytes], bool]) -> AsyncIterator[tuple[ClientConnection, Took]]:
-    """A server that hears on the short cut, leaves what `is_left` says to `receive`, and a client of it."""
+async def listening(
+    is_left: Callable[[str | bytes], bool], gone: asyncio.Event | None = None
+) -> AsyncIterator[tuple[ClientConnection, Took]]:
+    """A server that hears on the short cut, leaves what `is_left` says to `receive`, and a client of it.
+
+    `gone` is set when the server has been told that the client is.
+    """
     took: Took = []
 
     def hear(messages: Sequence[str | bytes]) -> list[dict[str, Any]]:
@@ -51,6 +71,8 @@ async def listening(is_left: Callable[[str | bytes], bool]) -> AsyncIterator[tup
             event = await receive()
             shortcut.hear = None
             if event["type"] == "websocket.disconnect":
+                if gone:
+                    gone.set()
                 return
             message = next(event[name] for name in ("left", "bytes", "text") if event.get(name) is not None)
             took.append(("queue", message))
@@ -75,6 +97,7 @@ async def listening(is_left: Callable[[str | bytes], bool]) -> AsyncIterator[tup
         await asyncio.wait_for(serving, 20)
 
 
+@pytest.mark.usefixtures("sockets")
 async def test_order_is_kept_whichever_way_a_message_goes() -> None:
     sent: list[str | bytes] = [f"text {n}" if n % 7 == 0 else bytes([n % 251 + 1]) * (n % 40 + 1) for n in range(400)]
     async with listening(lambda message: isinstance(message, str)) as (client, took):
@@ -102,6 +125,7 @@ async def test_one_read_is_heard_no_longer_than_its_turn() -> None:
     assert ways[TURN] == "queue"
 
 
+@pytest.mark.usefixtures("sockets")
 async def test_a_message_in_pieces_is_one_message() -> None:
     async with listening(lambda message: message == "end") as (client, took):
         await client.send([b"one ", b"and ", b"the same"])
@@ -111,6 +135,7 @@ async def test_a_message_in_pieces_is_one_message() -> None:
     assert took == [("cut", b"one and the same"), ("cut", "wörter"), ("queue", "end")]
 
 
+@pytest.mark.usefixtures("sockets")
 async def test_text_that_is_none_ends_the_connection() -> None:
     async with listening(lambda _: False) as (client, took):
         client.transport.write(Frame(Opcode.TEXT, b"\xff\xfe").serialize(mask=True))
@@ -134,6 +159,7 @@ async def test_whole_frames_of_audio_are_read_without_the_library() -> None:
     assert parsed == 0
 
 
+@pytest.mark.usefixtures("sockets")
 @pytest.mark.parametrize("seed", range(4))
 async def test_frames_of_every_form_cut_anywhere_give_the_same_messages(seed: int) -> None:
     dice = random.Random(seed)
@@ -163,6 +189,7 @@ async def test_frames_of_every_form_cut_anywhere_give_the_same_messages(seed: in
     assert [message for _, message in took] == [*sent, "end"]
 
 
+@pytest.mark.usefixtures("sockets")
 @pytest.mark.parametrize(
     ("frame", "code"),
     [
@@ -182,6 +209,44 @@ async def test_a_frame_that_is_not_allowed_ends_the_connection(frame: bytes, cod
     assert closed.value.rcvd
     assert closed.value.rcvd.code == code
     assert took == [("cut", b"before")]
+
+
+async def test_where_there_are_many_each_is_read_now_and_then(sockets: str) -> None:
+    async with listening(lambda message: message == "end") as (client, took):
+        await client.send(b"first")
+        await asyncio.sleep(2 * ROUND_S)
+        Counting.reads, began = 0, asyncio.get_running_loop().time()
+        for n in range(100):
+            await client.send(bytes([n]) * 320)
+            await asyncio.sleep(0.005)
+        rounds = (asyncio.get_running_loop().time() - began) / ROUND_S
+        reads = Counting.reads
+        await client.send("end")
+        await asyncio.wait_for(client.wait_closed(), 20)
+    assert [message for _, message in took] == [b"first", *(bytes([n]) * 320 for n in range(100)), "end"]
+    if sockets == "many":
+        assert 3 <= reads <= rounds + 2
+    else:
+        assert reads > 2 * rounds
+
+
+@pytest.mark.parametrize("how", ["goodbye", "end", "reset"])
+@pytest.mark.usefixtures("sockets")
+async def test_a_client_that_goes_is_missed_within_a_round_or_two(how: str) -> None:
+    """What it said last is heard first."""
+    gone = asyncio.Event()
+    async with listening(lambda _: False, gone) as (client, took):
+        for n in range(10):
+            await client.send(bytes([n]))
+            await asyncio.sleep(0.005)
+        if how == "goodbye":
+            await client.close()
+        elif how == "end":
+            client.transport.write_eof()
+        else:
+            client.transport.abort()
+        await asyncio.wait_for(gone.wait(), 20)
+    assert [message for _, message in took] == [bytes([n]) for n in range(10)]
 
 
 whole_frames = st.builds(

@@ -185,7 +185,7 @@ class RecogniserContract:
     def test_the_bucket_follows_from_the_length_alone(self, recogniser: Recogniser) -> None:
         for ms in (20, 100, 7_900, 8_100, 29_000):
             heard = utterance(babble(ms))
-            silent = replace(heard, samples=np.zeros_like(heard.samples), stage="partial", party="agent")
+            silent = replace(heard, sound=np.zeros_like(heard.sound), stage="partial", party="agent")
             assert recogniser.bucket(heard) == recogniser.bucket(silent)
 
 

@@ -236,7 +236,7 @@ def test_where_there_is_no_memory_at_all_each_fails_by_name(weights: Path) -> No
 
 def test_one_that_cannot_be_heard_takes_no_other_with_it(forced: Whisper) -> None:
     heard = [utterance(babble(1_000, seed=n), id=f"u{n}") for n in range(3)]
-    heard[1] = replace(heard[1], samples=np.ones((16_000, 2), dtype=np.int16))  # two channels
+    heard[1] = replace(heard[1], sound=np.ones((16_000, 2), dtype=np.int16))  # two channels
     said = forced.transcribe_many(heard)
     assert isinstance(said[1], RecogniserFailed)
     for n in (0, 2):
