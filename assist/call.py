@@ -212,9 +212,7 @@ class Call:
             for each in payloads:
                 if len(each) % side.leg.width:
                     self.note("odd_size")
-        # Where several messages come at once, so will the next ones.
-        side.due_ms = now_ms + int(min(length_ms, side.length_ms))
-        side.length_ms = length_ms
+        side.came(length_ms, now_ms)
         self._take(party, side, side.timeline.push(side.leg.push(payload), now_ms), now_ms)
 
     def wrote(self, party: Party, text: str, at_ms: int | None = None) -> None:
@@ -505,7 +503,8 @@ class Call:
         if self._ending.is_set():
             return False
         now = self.parts.clock()
-        stalled = now - self._ticked > 2 * TICK_S
+        # What came while we were late ourselves lies in the socket and is not missing.
+        late_ms = max(0, int((now - self._ticked - TICK_S) * 1000))
         self._ticked = now
         self._tell_load()
         if not self.opened.written:
@@ -515,9 +514,8 @@ class Call:
                 self._take(party, side, side.timeline.tick(self.now_ms), self.now_ms)
             if side.segmenter.state == "quiet":
                 continue
-            # After a stall of our own the frames are in the socket, not missing: wait for the next tick.
-            if not stalled and not self._paused:
-                since_ms = self.now_ms - side.due_ms
+            if not self._paused:
+                since_ms = self.now_ms - side.due_ms - late_ms
                 if since_ms >= STARVING_MS:
                     self._heed(party, side, side.segmenter.starve(since_ms))
             self._ask_partial(party, side)

@@ -137,7 +137,7 @@ State = Literal["quiet", "speech", "pausing"]
 class Segmenter:
     """One party of one call. `push` frames in order; `starve` when none came for a while; `finish` once.
 
-    Frames stay at their own rate, `rate_hz`: only what somebody will listen to is made 16 kHz, once and as a whole.
+    Frames stay at their own rate, `rate_hz`: only what somebody listens to is made 16 kHz, as a whole.
     """
 
     party: Party

@@ -10,6 +10,9 @@ from assist.events import Ledger
 from assist.segment import Segmenter
 from assist.transcribe import Job
 
+TOGETHER_MS = 5
+"""What comes within it came together."""
+
 
 @dataclass
 class Side:
@@ -21,8 +24,12 @@ class Side:
     bytes_per_ms: float
     taken_ms: float = 0.0
     due_ms: int = 0
-    """When the next message should be there, by the length of the last two: until then nothing is missing."""
+    """When more should be there, by the length of what came the last two times: until then nothing is missing."""
+    heard_ms: float = -math.inf
     length_ms: float = math.inf
+    """What came together at `heard_ms`."""
+    before_ms: float = math.inf
+    """What had come together the time before."""
     lag_ms: int = 0
     paused_ms: float = 0.0
     dropped_ms: dict[str, float] = field(default_factory=dict)
@@ -38,6 +45,13 @@ class Side:
     heard_so_far: str = ""
     """Text of the last partial of the utterance that is being heard."""
     partial_at_ms: int = 0
+
+    def came(self, length_ms: float, now_ms: int) -> None:
+        """So much came, which says when more should: where several messages come together, so will the next ones."""
+        if now_ms - self.heard_ms > TOGETHER_MS:
+            self.heard_ms, self.length_ms, self.before_ms = now_ms, 0.0, self.length_ms
+        self.length_ms += length_ms
+        self.due_ms = now_ms + int(min(self.length_ms, self.before_ms))
 
     def ledger(self) -> Ledger:
         """The books of this party: bytes in, against the fate of every frame. `gap_ms` is what no line explains."""

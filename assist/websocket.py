@@ -10,9 +10,11 @@ heard rests a while, so that one read brings more. It knows no dialect and no ca
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, ClassVar, Final
+from weakref import WeakSet
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.http11 import Request
@@ -22,6 +24,8 @@ try:
     from websockets.speedups import apply_mask
 except ImportError:  # built without a compiler
     from websockets.utils import apply_mask
+
+log = logging.getLogger("assist.websocket")
 
 SHORTCUT: Final = "assist.shortcut"
 """Its name in the scope's extensions, where there is one."""
@@ -34,8 +38,8 @@ READ_BYTES: Final = 65_536
 MANY: Final = 50
 EACH_S: Final = 0.0006
 ROUND_S: Final = 0.12
-"""Where so many sockets are open, one that was heard is read again after `EACH_S` for each of them, `ROUND_S` at most:
-what it brings meanwhile costs one read. A loop that looked at every message of 20 ms would soon be full, and all would
+"""Where so many sockets are heard, each is read again after `EACH_S` for every one of them, `ROUND_S` at most: what it
+brings meanwhile costs one read. A loop that looked at every message of 20 ms would soon be full, and all would
 wait longer than this."""
 
 FINAL_TEXT, FINAL_BINARY, MASKED, RESERVED, OPCODE = 0x81, 0x82, 0x80, 0x70, 0x0F
@@ -71,6 +75,8 @@ class Shortcut:
 class WebSocket(WebSocketsSansIOProtocol):
     """One connection."""
 
+    audible: ClassVar[WeakSet[WebSocket]] = WeakSet()
+    """Those that were heard on the short cut and are still there: of whoever only watches there may be as many."""
     _shortcut: Shortcut | None = None
     _heard = 0
     _framed = True
@@ -97,9 +103,13 @@ class WebSocket(WebSocketsSansIOProtocol):
             self._descriptor = socket.fileno()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._resting:
+        self.audible.discard(self)
+        if self._resting:  # what it brought before it went
             self._resting.cancel()
-            self._resting = None
+            data = b"" if self.read_paused else self._brought()
+            if data and self._framed and self.conn.state is OPEN:
+                self._heard = 0
+                self._frames(self._begun + data)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -113,24 +123,36 @@ class WebSocket(WebSocketsSansIOProtocol):
         super().data_received(data)
 
     def _rest(self) -> None:
-        """Read no more for a while, where there are many and this one was heard."""
-        if self._heard and self._resting is None and len(self.connections) >= MANY and self._descriptor >= 0:
+        """Read no more for a while, where this one was heard and is one of many."""
+        if not self._heard:
+            return
+        self.audible.add(self)
+        many = len(self.audible)
+        if many >= MANY and self._resting is None and self._descriptor >= 0:
             self.transport.pause_reading()
-            self._resting = self.loop.call_later(min(ROUND_S, EACH_S * len(self.connections)), self._read)
+            self._resting = self.loop.call_later(min(ROUND_S, EACH_S * many), self._read)
 
     def _read(self) -> None:
         """What came meanwhile. The loop looks again at a socket that brought nothing, or whose end has come."""
         self._resting = None
         if self.read_paused or self.transport.is_closing():  # whoever takes what queues has it read on
             return
-        try:
-            data = os.read(self._descriptor, READ_BYTES)
-        except OSError:
-            data = b""
-        if data:
-            self.data_received(data)
+        if data := self._brought():
+            try:
+                self.data_received(data)
+            except Exception:  # as the loop does where it reads itself
+                log.exception("what a socket brought could not be taken")
+                self.transport.abort()
+                return
         if self._resting is None and not self.read_paused:
             self.transport.resume_reading()
+
+    def _brought(self) -> bytes:
+        """What lies in the socket; nothing where its end does, or an error, which the loop will find."""
+        try:
+            return os.read(self._descriptor, READ_BYTES)
+        except OSError:
+            return b""
 
     def _frames(self, data: bytes) -> None:
         """Frames in order: whole texts and binaries are heard together, others go one by one to the library.

@@ -37,6 +37,7 @@ from assist.events import (
     Withdrawn,
 )
 from assist.journal import read
+from assist.ticker import TICK_S
 from assist.transcribe import Load
 from models.scripted import Say, Script, Scripted
 from tests.scene import BOTH, Echo, Pattern, Scene, scene
@@ -692,3 +693,41 @@ async def test_what_is_early_is_told_by_how_much() -> None:
             play.call.hear("agent", second)
         play.clock.now += early_s
         play.hear("agent", second)
+
+
+@pytest.mark.parametrize("round_s", [0.0, 0.06, 0.12])
+async def test_a_party_that_sends_no_more_is_finished_however_late_the_loop_is(round_s: float) -> None:
+    async def keep_the_loop() -> None:
+        while True:
+            time.sleep(round_s)
+            await asyncio.sleep(0)
+
+    async with scene(Echo(), partials=False, real_time=time.monotonic) as made:
+        loud = mulaw([(True, 600)])
+        for at in range(0, len(loud), 160):
+            made.hear("customer", loud[at : at + 160])
+            await asyncio.sleep(0.02)
+        others = asyncio.create_task(keep_the_loop())
+        await made.until(Transcribed)
+        while not made.finals("customer"):  # until the test's own time limit
+            await asyncio.sleep(0.05)
+        others.cancel()
+        await made.end()
+
+
+async def test_messages_that_come_together_are_waited_for_together() -> None:
+    """120 ms of each party at once, in two pieces; the next ones 80 ms late."""
+    async with scene(Echo(), partials=False) as made:
+        loud = mulaw([(True, 120)])
+        for _ in range(4):
+            made.clock.now += 0.12
+            for piece in (loud[:800], loud[800:]):
+                for party in BOTH:
+                    made.hear(party, piece if party == "customer" else b"\xff" * len(piece))
+            await asyncio.sleep(0)
+        for _ in range(4):
+            made.clock.now += 0.05
+            await asyncio.sleep(1.2 * TICK_S)
+        assert [each.transcript.stage for each in made.events(Transcribed)] == []
+        assert made.events(SpeechStarted)
+        await made.end()

@@ -49,11 +49,11 @@ def sockets(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 @asynccontextmanager
 async def listening(
-    is_left: Callable[[str | bytes], bool], gone: asyncio.Event | None = None
+    is_left: Callable[[str | bytes], bool], gone: asyncio.Event | None = None, *, talks: bool = False
 ) -> AsyncIterator[tuple[ClientConnection, Took]]:
     """A server that hears on the short cut, leaves what `is_left` says to `receive`, and a client of it.
 
-    `gone` is set when the server has been told that the client is.
+    `gone` is set when the server has been told that the client is. `talks`: it sends something every few ms.
     """
     took: Took = []
 
@@ -62,15 +62,23 @@ async def listening(
         took.extend(("cut", message) for message in heard)
         return [{"type": "websocket.receive", "left": message} for message in messages[len(heard) :]]
 
+    async def talk(send: Any) -> None:
+        while True:
+            await asyncio.sleep(0.005)
+            await send({"type": "websocket.send", "text": "I am still here"})
+
     async def app(scope: Any, receive: Any, send: Any) -> None:
         shortcut: Shortcut = scope["extensions"][SHORTCUT]
         await receive()
         await send({"type": "websocket.accept"})
+        talking = asyncio.create_task(talk(send)) if talks else None
         while True:
             shortcut.hear = hear
             event = await receive()
             shortcut.hear = None
             if event["type"] == "websocket.disconnect":
+                if talking:
+                    talking.cancel()
                 if gone:
                     gone.set()
                 return
@@ -230,12 +238,12 @@ async def test_where_there_are_many_each_is_read_now_and_then(sockets: str) -> N
         assert reads > 2 * rounds
 
 
-@pytest.mark.parametrize("how", ["goodbye", "end", "reset"])
 @pytest.mark.usefixtures("sockets")
-async def test_a_client_that_goes_is_missed_within_a_round_or_two(how: str) -> None:
-    """What it said last is heard first."""
+@pytest.mark.parametrize("talks", [False, True], ids=["to nobody", "to a server that talks"])
+@pytest.mark.parametrize("how", ["goodbye", "end", "reset"])
+async def test_what_a_client_says_before_it_goes_is_heard(how: str, talks: bool) -> None:
     gone = asyncio.Event()
-    async with listening(lambda _: False, gone) as (client, took):
+    async with listening(lambda _: False, gone, talks=talks) as (client, took):
         for n in range(10):
             await client.send(bytes([n]))
             await asyncio.sleep(0.005)
@@ -247,6 +255,22 @@ async def test_a_client_that_goes_is_missed_within_a_round_or_two(how: str) -> N
             client.transport.abort()
         await asyncio.wait_for(gone.wait(), 20)
     assert [message for _, message in took] == [bytes([n]) for n in range(10)]
+
+
+@pytest.mark.usefixtures("sockets")
+async def test_whoever_cannot_hear_ends_the_connection() -> None:
+    def fails(message: str | bytes) -> bool:
+        if message == b"what nobody can hear":
+            raise RuntimeError("on purpose")
+        return False
+
+    gone = asyncio.Event()
+    async with listening(fails, gone) as (client, took):
+        await client.send(b"first")
+        await asyncio.sleep(0.02)
+        await client.send(b"what nobody can hear")
+        await asyncio.wait_for(gone.wait(), 20)
+    assert took == [("cut", b"first")]
 
 
 whole_frames = st.builds(
