@@ -2,10 +2,10 @@
 
 It knows how lines are written and what may be wrong with one; what is judged, and how, is `models.load`'s.
 
-    {"text": "I want my money back"}                                  topic, sentiment, search, satisfaction
+    {"text": "I want my money back"}                   topic, sentiment, search, satisfaction, next_action
     {"turns": ["hello", {"party": "agent", "text": "how can I help"}]}   the same; oldest first
     {"wav": "a.wav", "baseline": ["calm.wav"], "channel": 0}          stress (baseline is optional), transcribe
-    {"events": [...]}                                                 next_action (models/next_action.py says which)
+    {"events": [...]}         next_action, where what was done and looked up is known as well (models/history.py)
 
 Paths are taken from where FILE lies. A turn without a party is the customer's; topic and sentiment read the
 customer's alone. An `id` is repeated in the answer, other fields are left alone. Findings come with `line` and `ms`;
@@ -128,8 +128,7 @@ def _askers(judge: models.Judge, beside: Path, channel: int | None) -> dict[str,
         return lambda: judge(mine)
 
     def whole(line: Line) -> Callable[[], Any]:
-        said = _said(line)
-        turns = [_turn(said, 1)] if isinstance(said, str) else said
+        turns = _turns(line)
         return lambda: judge(turns)
 
     def search(line: Line) -> Callable[[], Any]:
@@ -149,7 +148,10 @@ def _askers(judge: models.Judge, beside: Path, channel: int | None) -> dict[str,
         return lambda: judge(samples)
 
     def events(line: Line) -> Callable[[], Any]:
-        happened = _field(line, "events", list)
+        if "text" in line or "turns" in line:
+            happened = [{"party": turn.party, "text": turn.text} for turn in _turns(line)]
+        else:
+            happened = _field(line, "events", list)
         return lambda: judge(happened)
 
     return {
@@ -177,6 +179,11 @@ def _said(line: Line) -> str | list[Transcript]:
     if "text" in line:
         return str(_field(line, "text", str))
     return [_turn(each, number) for number, each in enumerate(_field(line, "turns", list), 1)]
+
+
+def _turns(line: Line) -> list[Transcript]:
+    said = _said(line)
+    return [_turn(said, 1)] if isinstance(said, str) else said
 
 
 def _turn(each: Any, number: int) -> Transcript:

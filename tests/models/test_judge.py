@@ -173,6 +173,19 @@ def test_what_cannot_begin_is_one_line_on_stderr(tmp_path: Path) -> None:
         assert said.startswith("error (") and says in said and said.count("\n") == 1
 
 
+def test_next_action_takes_what_was_said_as_it_takes_events() -> None:
+    said = ["hello", {"party": "agent", "text": "how can I help you"}, "I want to book a room in a hotel"]
+    events = [{"party": "customer", "text": "hello"}, said[1], {"party": "customer", "text": said[2]}]
+    status, (by_turns, by_events, by_text, neither) = judged(
+        "next_action", [{"turns": said}, {"events": events}, {"text": said[2]}, {"wav": "a.wav"}]
+    )
+    assert status == 1
+    assert by_turns["ranked"] == by_events["ranked"]
+    assert by_turns["label"] not in ("", "none")
+    assert by_text["ranked"] and by_text["ranked"] != by_turns["ranked"]
+    assert neither["error"] == "bad_message"
+
+
 def test_one_line_of_python_for_each() -> None:
     finding = models.load("sentiment")("I am very disappointed with the service")
     assert isinstance(finding, Finding) and finding.label == "negative"
