@@ -52,7 +52,7 @@ class Utterance:
     @property
     def samples(self) -> Samples:
         """int16, shape (n,), 16 kHz: made when somebody listens, as many an utterance is withdrawn before that."""
-        return self.sound if self.rate_hz == RATE_HZ else double(self.sound)
+        return widened(self.sound, self.rate_hz)
 
     def floats(self) -> NDArray[np.float32]:
         """The samples as float32 in -1..1, shape (n,)."""
@@ -132,6 +132,11 @@ def double(samples: Samples) -> Samples:
     out[0::2] = samples
     out[1::2] = np.clip(np.rint(between, out=between), -32_768, 32_767, out=between)
     return out
+
+
+def widened(samples: Samples, rate_hz: int) -> Samples:
+    """int16 samples, shape (n,), at 8 or 16 kHz to 16 kHz."""
+    return samples if rate_hz == RATE_HZ else double(samples)
 
 
 class Leg:

@@ -15,7 +15,7 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from assist.audio import FRAME_MS, RATE_HZ, Party, Samples, Utterance, double
+from assist.audio import FRAME_MS, RATE_HZ, Party, Samples, Utterance, widened
 
 IsVoiced = Callable[[bytes], bool]
 """20 ms of PCM at the segmenter's rate to: is there speech in it? One instance per party; it may keep state."""
@@ -287,8 +287,7 @@ class Segmenter:
         self._due = min(self._silent + 5, self._hold_frames)
         if self._hushed():
             return True
-        end = _joined(list(self._frames)[-25:])
-        return self.speech_left(end if self.rate_hz == RATE_HZ else double(end)) < 0.5
+        return self.speech_left(widened(_joined(list(self._frames)[-25:]), self.rate_hz)) < 0.5
 
     def _hushed(self) -> bool:
         """The end is so much fainter than the speech before it that nobody need be asked, which costs 20 times as much.

@@ -103,14 +103,15 @@ class WebSocket(WebSocketsSansIOProtocol):
             self._descriptor = socket.fileno()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.audible.discard(self)
-        if self._resting:  # what it brought before it went
-            self._resting.cancel()
-            data = b"" if self.read_paused else self._brought()
-            if data and self._framed and self.conn.state is OPEN:
-                self._heard = 0
-                self._frames(self._begun + data)
-        super().connection_lost(exc)
+        try:
+            if self._resting:  # what it brought before it went
+                self._resting.cancel()
+                data = b"" if self.read_paused else self._brought()
+                if data:
+                    self.data_received(data)
+        finally:
+            self.audible.discard(self)
+            super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         self._heard = 0
