@@ -43,7 +43,7 @@ from assist.errors import AssistError, ConfigError, ModelMissing
 from assist.flag import Watch
 from assist.gateway import LOOPBACK, build
 from assist.house import House
-from assist.ingest import Dialects
+from assist.ingest import FILE_TIMES, Dialects
 from assist.knowledge import Encoder, Knowledge
 from assist.metrics import Metrics
 from assist.proof import Proof, Verify
@@ -422,8 +422,8 @@ async def serve(settings: Settings) -> int:
         host=server.host,
         port=server.port,
         ws=WebSocket,
-        # Beyond this the library hangs up with a bare 1009; up to it we answer by name at `max_message_bytes`.
-        ws_max_size=4 * settings.ingest.max_message_bytes,
+        # Beyond this the library hangs up with a bare 1009; up to it we answer by name.
+        ws_max_size=2 * FILE_TIMES * settings.ingest.max_message_bytes,
         ws_per_message_deflate=False,
         ws_ping_interval=server.ping_interval_s,
         ws_ping_timeout=server.ping_timeout_s,

@@ -52,6 +52,8 @@ ACK_S = 1.0
 SEND_S = 10.0
 MOST_OPENING_S = 600.0
 """So long a socket may go on speaking without opening a call."""
+FILE_TIMES = 16
+"""A message of a speech client holds up to 1 MiB by default: 16 s of sound at 24 kHz in base64."""
 UNAUTHORISED_S = 0.5
 """A key that is not let in hears so no sooner than this after it came, whatever was wrong with it."""
 TOGETHER = 10
@@ -84,8 +86,8 @@ class Socket(Interface):
 class Ingest:
     """One socket of one platform. `serve` is its life.
 
-    `files`: what comes may be a file. Messages may be four times as large, and audio that comes faster than the house
-    takes it is read more slowly instead of refused.
+    `files`: what comes may be a file. Messages may be `FILE_TIMES` as large, and audio that comes faster than the house
+    takes it is read more slowly instead of refused. Who waits for somebody to speak is not hurried.
     """
 
     def __init__(self, socket: Socket, protocol: Protocol, house: House, *, files: bool = False) -> None:
@@ -93,7 +95,7 @@ class Ingest:
         self.protocol = protocol
         self.house = house
         self.files = files
-        self.most_bytes = house.settings.ingest.max_message_bytes * (4 if files else 1)
+        self.most_bytes = house.settings.ingest.max_message_bytes * (FILE_TIMES if files else 1)
         self.call: Call | None = None
         self.error: AssistError | None = None
         """What kept it out, or ended it."""
@@ -217,8 +219,10 @@ class Ingest:
                     if self._messages % TURN == 0:
                         await asyncio.sleep(0)  # a socket that is always full must not keep the loop to itself
         except TimeoutError:
-            waited = f"nothing for {limits.idle_timeout_s:g} s"
-            raise Idle(waited if self.call else f"no hello within {limits.hello_timeout_s:g} s") from None
+            if self.call:
+                raise Idle(f"nothing for {limits.idle_timeout_s:g} s") from None
+            missing = "audio" if self.files and self._messages else "hello"
+            raise Idle(f"no {missing} within {self._opening_s:g} s") from None
 
     async def _next(self) -> list[Said]:
         """What is to be done next. While it is waited for, audio is heard where it is read."""
@@ -288,11 +292,17 @@ class Ingest:
         """Patience with the peer begins anew; in a call only now and then."""
         now, limits = self._clock(), self.house.settings.ingest
         if not self.call:  # some clients keep a socket alive before they have anything to say
-            self._patience.reschedule(min(now + limits.hello_timeout_s, self._came + MOST_OPENING_S))
+            self._patience.reschedule(min(now + self._opening_s, self._came + MOST_OPENING_S))
         elif now >= self._renew_at:
             self._renew_at = now + SLACK * limits.idle_timeout_s
             # A paused call may be silent for as long as it likes: that its peer lives, pings tell.
             self._patience.reschedule(None if self.call.paused else now + (1 + SLACK) * limits.idle_timeout_s)
+
+    @property
+    def _opening_s(self) -> float:
+        """Patience with a peer that has not opened a call."""
+        limits = self.house.settings.ingest
+        return limits.idle_timeout_s if self.files and self._messages else limits.hello_timeout_s
 
     def _count(self, now: float) -> None:
         limits = self.house.settings.ingest

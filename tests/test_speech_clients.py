@@ -8,6 +8,7 @@ from what its server answers.
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
 import subprocess
@@ -281,6 +282,28 @@ async def test_a_socket_may_be_kept_alive_before_there_is_audio(strict: door.Doo
     async with connect(url, additional_headers={"Authorization": f"Token {KEY}"}, compression=None) as silent:
         error = json.loads(await silent.recv())
         assert (error["type"], error["variant"]) == ("Error", "idle")
+
+
+async def test_who_waits_for_somebody_to_speak_is_not_hurried_and_may_send_much_at_once(strict: door.Door) -> None:
+    url = f"{strict.ws}/v1/realtime?intent=transcription"
+    async with connect(url, additional_headers={"Authorization": f"Bearer {KEY}"}, compression=None) as socket:
+        older = {"type": "transcription_session.update", "input_audio_format": "g711_ulaw", "turn_detection": None}
+        await socket.send(json.dumps(older))
+        told = [json.loads(await socket.recv()) for _ in range(2)]
+        assert [each["type"] for each in told] == ["session.created", "transcription_session.updated"]
+        assert told[1]["session"]["audio"]["input"]["format"]["type"] == "audio/pcmu"
+        await asyncio.sleep(2.5)  # longer than a hello may take
+        sound = base64.b64encode(b"\xff" * 56_000).decode()
+        again = {"type": "audio/pcmu"}
+        for message in (
+            {"type": "input_audio_buffer.append", "audio": sound},
+            {"type": "session.update", "session": {"audio": {"input": {"format": again, "turn_detection": None}}}},
+            {"type": "input_audio_buffer.append", "audio": "?" * 1_100_000},
+        ):
+            await socket.send(json.dumps(message))
+        updated, error = [json.loads(await socket.recv()) for _ in range(2)]
+        assert updated["type"] == "session.updated"
+        assert (error["type"], error["error"]["code"]) == ("error", "oversize"), "by name, not by 1009"
 
 
 def test_without_keys_only_this_machine_may_come() -> None:

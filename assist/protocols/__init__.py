@@ -131,7 +131,8 @@ class Due:
 
 SPEECH_CLIENTS: Final = {"vosk": "/vosk", "deepgram": "/v1/listen", "openai": "/v1/realtime"}
 """Dialects of speech services, and the path that programs written for these ask for, beside `/ingest/<name>`. They may
-send files: their messages may be four times as large, and what comes too early waits where a platform is refused."""
+send files, and seconds of sound in one message: these may be sixteen times as large, and what comes too early waits
+where a platform is refused. Once one has spoken it may be silent as long as a call may."""
 
 
 def address(dialect: str) -> str:
@@ -224,6 +225,11 @@ def read_payload(payload: str) -> bytes:
         raise BadMessage(f"payload is not base64: {error}") from error
 
 
+def as_text(value: object) -> str:
+    """A message of JSON."""
+    return msgspec.json.encode(value).decode()
+
+
 def reason_of(error: AssistError) -> str:
     """What the other side may know of it: what is wrong inside, with its paths, is for our log."""
     return str(error) if isinstance(error, WireError) else "the server could not go on; its log says why"
@@ -265,7 +271,7 @@ class Simple:
         told: dict[str, str | int] = {"type": "error", "code": error.code, "message": reason_of(error)}
         if isinstance(error, Busy):
             told["retry_after_s"] = error.again_s
-        return [msgspec.json.encode(told).decode()]
+        return [as_text(told)]
 
     def leave(self) -> list[str]:
         return []

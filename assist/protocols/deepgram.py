@@ -25,13 +25,24 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-import msgspec
-
 from assist.audio import Encoding, Party
 from assist.conversation import Transcript, Word
 from assist.errors import AssistError, BadEncoding, BadMessage, Busy
 from assist.events import CallStarted, Entry, Faltered, Ledger, Missing, Skipped, SpeechStarted, Transcribed
-from assist.protocols import Bye, Cut, Due, Handshake, Odd, Opened, Said, read_object, reason_of, spread
+from assist.protocols import (
+    Bye,
+    Cut,
+    Due,
+    Handshake,
+    Odd,
+    Opened,
+    Said,
+    Simple,
+    as_text,
+    read_object,
+    reason_of,
+    spread,
+)
 from assist.protocols.plain import call_id
 from assist.protocols.stream import Form, Stream, as_number, as_truth, asked, parties_of, told
 
@@ -47,16 +58,10 @@ class _Channel:
     ended_ms: int | None = None
 
 
-class Deepgram:
+class Deepgram(Simple):
     """One socket. `check` raises WireError for a key that is not let in; `new_id` makes request ids."""
 
-    written = False
     follows = True
-    repeats = False
-    joins = False
-    renews = False
-    opens_s: float | None = None
-    parting_s = 0.0
 
     def __init__(self, check: Callable[[str], None], new_id: Callable[[], str] = lambda: str(uuid.uuid4())) -> None:
         self._check = check
@@ -175,13 +180,7 @@ class Deepgram:
 
     def replies(self) -> list[str]:
         due, self._due = self._due, []
-        return [_text(each) for each in due]
-
-    def welcome(self) -> list[str]:
-        return []
-
-    def ack(self, seq: int, audio_ms: dict[str, int]) -> list[str]:
-        return []
+        return [as_text(each) for each in due]
 
     def tell(self, entry: Entry) -> list[str]:
         match entry.event:
@@ -194,7 +193,7 @@ class Deepgram:
                 channel.speaking, channel.ended_ms = True, None
                 if self._vad:
                     at_s = self._stream.at_s(party, start_ms)
-                    return [_text({"type": "SpeechStarted", "channel": self._index(party), "timestamp": at_s})]
+                    return [as_text({"type": "SpeechStarted", "channel": self._index(party), "timestamp": at_s})]
             case Skipped(party=party):
                 self._channels[party].speaking = False
             case Faltered(part="recogniser", utterance=utterance) if utterance in self._waiting:
@@ -218,13 +217,13 @@ class Deepgram:
 
     def _settled(self, party: Party) -> list[str]:
         """What was waited for will not come: say that there is no more of it."""
-        return [] if party in self._waiting.values() else [_text(self._nothing(party))]
+        return [] if party in self._waiting.values() else [as_text(self._nothing(party))]
 
     def cut(self, waiting: Mapping[str, Party]) -> list[str]:
         wanted = self._wanted
         self._waiting |= {utterance: party for utterance, party in waiting.items() if party in wanted}
         self._wanted = [party for party in wanted if party not in self._waiting.values()]
-        return [_text(each) for each in self._finalized()]
+        return [as_text(each) for each in self._finalized()]
 
     def _finalized(self) -> list[dict[str, Any]]:
         """A Finalize is answered in any case: its client may wait for it."""
@@ -234,10 +233,7 @@ class Deepgram:
     def refusal(self, error: AssistError) -> list[str]:
         again = f"; retry after {error.again_s} s" if isinstance(error, Busy) else ""
         told = {"type": "Error", "variant": error.code, "description": reason_of(error) + again}
-        return [_text({**told, "code": error.code, "message": reason_of(error)})]
-
-    def leave(self) -> list[str]:
-        return []
+        return [as_text({**told, "code": error.code, "message": reason_of(error)})]
 
     def farewell(self, reason: str, ledger: dict[str, Ledger]) -> list[str]:
         known = {"transaction_key": "deprecated", "request_id": self._request, "sha256": self._stream.sha256}
@@ -245,7 +241,7 @@ class Deepgram:
         channels = len(self._stream.parties) if self._apart else 1
         model = {self._model(): self._info()}
         shown = {"type": "Metadata", **known, **books, "channels": channels, "models": list(model), "model_info": model}
-        return [_text(shown)]
+        return [as_text(shown)]
 
     def _index(self, party: Party) -> list[int]:
         parties = self._stream.parties
@@ -259,7 +255,7 @@ class Deepgram:
         start_s, end_s = (self._stream.at_s(said.party, ms) for ms in (said.start_ms, said.end_ms))
         words = [self._word(said, word) for word in (said.words or spread(said))]
         length_s = round(end_s - start_s, 3)
-        return _text(self._result(said.party, start_s, length_s, said, words, (said.stage == "final", finalized)))
+        return as_text(self._result(said.party, start_s, length_s, said, words, (said.stage == "final", finalized)))
 
     def _result(
         self, party: Party, start: float, duration: float, said: Transcript, words: list[Any], firm: tuple[bool, bool]
@@ -314,7 +310,3 @@ def _form(query: Mapping[str, str]) -> Form | None:
     if not rate_hz:
         raise BadMessage("sample_rate: it must be named where encoding is")
     return Form(encoding, rate_hz, channels)
-
-
-def _text(value: object) -> str:
-    return msgspec.json.encode(value).decode()

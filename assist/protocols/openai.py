@@ -32,7 +32,7 @@ import msgspec
 from assist.audio import Encoding, Party
 from assist.errors import AssistError, BadMessage, Busy, WireError
 from assist.events import Entry, Faltered, Ledger, Missing, Skipped, SpeechStarted, Transcribed
-from assist.protocols import Cut, Due, Handshake, Odd, Opened, Said, read_object, reason_of
+from assist.protocols import Cut, Due, Handshake, Odd, Opened, Said, Simple, as_text, read_object, reason_of
 from assist.protocols.plain import call_id
 from assist.protocols.stream import Form, Stream, asked, parties_of, told
 
@@ -60,16 +60,10 @@ class _Item:
     length_ms: int = 0
 
 
-class OpenAI:
+class OpenAI(Simple):
     """One socket. `check` raises WireError for a key that is not let in; `new_id` names the session."""
 
-    written = False
     follows = True
-    repeats = False
-    joins = False
-    renews = False
-    opens_s: float | None = None
-    parting_s = 0.0
 
     def __init__(self, check: Callable[[str], None], new_id: Callable[[], str] = lambda: uuid.uuid4().hex) -> None:
         self._check = check
@@ -130,7 +124,8 @@ class OpenAI:
             case "session.update":
                 return self._update(given.get("session"))
             case "transcription_session.update":
-                return self._update(_from_flat(given.get("session")), "transcription_session.updated")
+                # Older still, its fields stand beside the type.
+                return self._update(_from_flat(given.get("session", given)), "transcription_session.updated")
             case "input_audio_buffer.append":
                 return self._append(given.get("audio"))
             case "input_audio_buffer.commit":
@@ -168,7 +163,7 @@ class OpenAI:
             wanted = msgspec.convert(given, _Format)
         except (msgspec.ValidationError, RecursionError) as error:
             raise BadMessage(f"session.audio.input.format: {error}"[:200]) from error
-        if self._stream and wanted != self._format:
+        if self._stream and _form(wanted) != _form(self._format):
             raise BadMessage("session.audio.input.format: it cannot change after the first audio")
         Stream(_form(wanted))  # refused now, not at the first audio
         self._format = wanted
@@ -222,12 +217,6 @@ class OpenAI:
     def replies(self) -> list[str]:
         due, self._due = self._due, []
         return due
-
-    def welcome(self) -> list[str]:
-        return []
-
-    def ack(self, seq: int, audio_ms: dict[str, int]) -> list[str]:
-        return []
 
     def tell(self, entry: Entry) -> list[str]:
         match entry.event:
@@ -339,7 +328,7 @@ class OpenAI:
 
     def _event(self, kind: str, **fields: Any) -> str:
         self._events += 1
-        return msgspec.json.encode({"type": kind, "event_id": f"event_{self._id}_{self._events}", **fields}).decode()
+        return as_text({"type": kind, "event_id": f"event_{self._id}_{self._events}", **fields})
 
     def _new_item(self) -> str:
         self._items += 1

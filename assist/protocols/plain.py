@@ -23,9 +23,8 @@ import msgspec
 from assist.audio import Encoding, Party
 from assist.errors import BadEncoding, BadMessage, UnknownMessage
 from assist.events import Ledger
-from assist.protocols import Bye, Odd, Opened, Pause, Resume, Said, Simple, Sound, read_object
+from assist.protocols import Bye, Odd, Opened, Pause, Resume, Said, Simple, Sound, as_text, read_object
 
-_Text = msgspec.Meta(max_length=256)
 CALL_ID = r"^[A-Za-z0-9][A-Za-z0-9._:@+-]{0,119}\Z"
 
 
@@ -97,13 +96,13 @@ class Plain(Simple):
         assert self._opened
         call = self._opened.call
         paths = {"events": f"/calls/{call}/events", "overlay": f"/overlay?call={call}"}
-        return [_text({"type": "welcome", "call": call, **paths})]
+        return [as_text({"type": "welcome", "call": call, **paths})]
 
     def ack(self, seq: int, audio_ms: dict[str, int]) -> list[str]:
-        return [_text({"type": "ack", "seq": seq, "audio_ms": audio_ms})]
+        return [as_text({"type": "ack", "seq": seq, "audio_ms": audio_ms})]
 
     def farewell(self, reason: str, ledger: dict[str, Ledger]) -> list[str]:
-        return [_text({"type": "ended", "reason": reason, "ledger": ledger})]
+        return [as_text({"type": "ended", "reason": reason, "ledger": ledger})]
 
     def _hello(self, message: str) -> Opened:
         try:
@@ -158,6 +157,18 @@ def call_id(text: str) -> str:
     return text
 
 
+def platform_id(text: str) -> tuple[str, dict[str, str]]:
+    """A platform's own id of a call as one that can stand in a URL and a log line, and what of it becomes metadata.
+
+    Platforms make ids of any letters; what ours may not have becomes a dash, and the id as it came is kept beside it.
+    Raises BadMessage where nothing is left of it.
+    """
+    if re.match(CALL_ID, text):
+        return text, {}
+    found = re.sub(r"[^A-Za-z0-9._:@+-]", "-", text[:120]).lstrip("._:@+-")
+    return call_id(found), {"platform_call": text[:1_024]}
+
+
 class Interleaved:
     """The parties' samples in turn, `width` bytes each, cut anywhere: what is not whole waits for the next bytes."""
 
@@ -197,7 +208,3 @@ def _note(message: str) -> str:
         return msgspec.json.decode(message, type=_Note).reason[:200]
     except msgspec.ValidationError as error:
         raise BadMessage(str(error)) from error
-
-
-def _text(value: object) -> str:
-    return msgspec.json.encode(value).decode()

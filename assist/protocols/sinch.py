@@ -15,7 +15,7 @@ from __future__ import annotations
 import msgspec
 
 from assist.errors import AssistError, BadEncoding, BadMessage, Busy, Draining
-from assist.protocols import Odd, Said, read_object
+from assist.protocols import Odd, Said, as_text, read_object
 from assist.protocols.raw import Raw, flat
 
 
@@ -32,7 +32,7 @@ class Sinch(Raw):
         """Their word for it, and beside it ours."""
         told = [msgspec.json.decode(text) for text in super().refusal(error)]
         word = "busy" if isinstance(error, Busy | Draining) else "reject"
-        return [msgspec.json.encode({"command": word, **each}).decode() for each in told]
+        return [as_text({"command": word, **each}) for each in told]
 
     def _text(self, message: str) -> list[Said]:
         text = read_object(message)

@@ -23,7 +23,7 @@ import msgspec
 from assist.audio import Party
 from assist.errors import BadMessage, Oversize, UnknownMessage
 from assist.events import Ledger
-from assist.protocols import Bye, Odd, Opened, Said, Simple, Wrote, read_object
+from assist.protocols import Bye, Odd, Opened, Said, Simple, Wrote, as_text, read_object
 from assist.protocols.plain import call_id
 
 Channel = Literal["chat", "email", "sms", "transcript"]
@@ -116,13 +116,13 @@ class Text(Simple):
         assert self._opened
         call = self._opened.call
         told = {"type": "welcome", "call": call, "events": f"/calls/{call}/events", "overlay": f"/overlay?call={call}"}
-        return [msgspec.json.encode(told).decode()]
+        return [as_text(told)]
 
     def ack(self, seq: int, audio_ms: dict[str, int]) -> list[str]:
-        return [msgspec.json.encode({"type": "ack", "seq": seq}).decode()]
+        return [as_text({"type": "ack", "seq": seq})]
 
     def farewell(self, reason: str, ledger: dict[str, Ledger]) -> list[str]:
-        return [msgspec.json.encode({"type": "ended", "reason": reason}).decode()]
+        return [as_text({"type": "ended", "reason": reason})]
 
 
 def _read(message: str, kind: type[T]) -> T:

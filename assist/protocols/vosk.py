@@ -26,7 +26,7 @@ from assist.audio import Party
 from assist.conversation import Transcript, Word
 from assist.errors import BadEncoding, BadMessage, UnknownMessage
 from assist.events import Entry, Faltered, Ledger, Missing, Skipped, Transcribed
-from assist.protocols import Bye, Cut, Due, Handshake, Odd, Opened, Said, Simple, read_object
+from assist.protocols import Bye, Cut, Due, Handshake, Odd, Opened, Said, Simple, as_text, read_object
 from assist.protocols.plain import call_id
 from assist.protocols.stream import Form, Stream, asked, parties_of, told
 from assist.resample import taken
@@ -177,7 +177,7 @@ class Vosk(Simple):
     def _reply(self) -> str:
         if self._finals and self._waiting is None:
             return self._result()
-        return _text({"partial": self._partial})
+        return as_text({"partial": self._partial})
 
     def _result(self) -> str:
         said, self._finals = self._finals, []
@@ -186,8 +186,8 @@ class Vosk(Simple):
         words = [self._word(each, word) for each in said for word in each.words] if self._words else []
         shown: dict[str, Any] = {"result": words, "text": text} if words else {"text": text}
         if self._alternatives:
-            return _text({"alternatives": [{"confidence": _sure(said), **shown}]})
-        return _text(shown)
+            return as_text({"alternatives": [{"confidence": _sure(said), **shown}]})
+        return as_text(shown)
 
     def _word(self, said: Transcript, word: Word) -> dict[str, Any]:
         assert self._stream
@@ -199,7 +199,3 @@ class Vosk(Simple):
 def _sure(said: Sequence[Transcript]) -> float:
     """The least sure of them."""
     return min((each.probability or 0.0 for each in said), default=0.0)
-
-
-def _text(value: object) -> str:
-    return msgspec.json.encode(value).decode()
