@@ -7,6 +7,9 @@
 > binary audio, interleaved; ping, paused, resumed, discarded, update, error; close
 < pong, updated, event; disconnect or reconnect, where the end is ours; closed, after the last final's event
 
+Offsets are the client's: its position stands still while it is paused. `update` ends what is being said. Languages are
+told as en-US.
+
 `external` is the customer, `internal` the agent. The call's id is the conversation's; a further session of the same
 conversation (a reconnect, a transfer) is a call of its own, `ID.2`. A connection probe makes no call. The client's
 `customConfig` may ask for more than finals: {"partials": true}, and {"agentassist": true} for articles and next
@@ -16,10 +19,12 @@ Source: github.com/purecloudlabs/audiohook-reference-implementation.
 
 from __future__ import annotations
 
+import bisect
 import html
 import itertools
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
@@ -27,9 +32,10 @@ import msgspec
 from assist.audio import Encoding, Party
 from assist.conversation import Suggestion, Transcript
 from assist.errors import AssistError, BadEncoding, BadMessage, Busy, Unauthorized
-from assist.events import Entry, Ledger, Suggested, Transcribed
+from assist.events import Entry, Ledger, Paused, Resumed, Suggested, Transcribed
 from assist.protocols import (
     Bye,
+    Cut,
     Due,
     Handshake,
     Key,
@@ -39,6 +45,8 @@ from assist.protocols import (
     Pause,
     Resume,
     Said,
+    Simple,
+    as_text,
     reason_of,
     spread,
 )
@@ -91,18 +99,48 @@ class _Discarded(msgspec.Struct, frozen=True):
     start: Duration
 
 
+class _Resumed(msgspec.Struct, frozen=True):
+    discarded: Duration = "PT0S"
+
+
 class _Update(msgspec.Struct, frozen=True):
     language: str
 
 
-class AudioHook:
+class _Position:
+    """Times of the call as those of the client's stream, whose position stands still while it is paused."""
+
+    def __init__(self) -> None:
+        self._discarded_ms: deque[int] = deque()
+        """Of each resumption that was told and is not in the log yet: so much its position moved on all the same."""
+        self._paused_at_ms: int | None = None
+        self._from: list[tuple[int, int]] = [(0, 0)]
+        """From this time of the call on, so many ms were no stream's."""
+
+    def resumed(self, discarded_ms: int) -> None:
+        self._discarded_ms.append(discarded_ms)
+
+    def note(self, entry: Entry) -> None:
+        """A pause or its end, as the log has it."""
+        if isinstance(entry.event, Paused):
+            self._paused_at_ms = entry.at_ms
+        elif self._paused_at_ms is not None and isinstance(entry.event, Resumed):
+            moved_ms = self._discarded_ms.popleft() if self._discarded_ms else 0
+            still_ms = max(0, entry.at_ms - self._paused_at_ms - moved_ms)
+            self._from.append((entry.at_ms, self._from[-1][1] + still_ms))
+            self._paused_at_ms = None
+
+    def of(self, call_ms: int) -> int:
+        """ms of the stream; nothing is said in a pause, so what lies in one does not matter."""
+        at = bisect.bisect_right(self._from, call_ms, key=lambda each: each[0]) - 1
+        return max(0, call_ms - self._from[max(0, at)][1])
+
+
+class AudioHook(Simple):
     """One AudioHook session. `check` raises WireError for a handshake that is not let in."""
 
-    written = False
     follows = True
     repeats = True
-    joins = False
-    renews = False
     opens_s: float | None = 4.0
     parting_s = 5.0
 
@@ -120,6 +158,9 @@ class AudioHook:
         self._lanes = Interleaved((), 1)
         self._probe = False
         self._paused = False
+        self._position = _Position()
+        self._language = ""
+        """What the client says is spoken."""
         self._closing = False
         self._closed = False
         self._partials = False
@@ -161,14 +202,16 @@ class AudioHook:
                 self._paused = True
                 return [Pause("paused by the platform")]
             case "resumed":
+                if self._paused:
+                    self._position.resumed(_ms(_parameters(read, _Resumed).discarded))
                 self._paused = False
                 return [Resume("resumed by the platform")]
             case "discarded":
                 return self._discarded(_parameters(read, _Discarded))
             case "update":
-                _parameters(read, _Update)
-                # The recogniser settles the language of each party by itself, or has one for all.
-                return [Odd("update"), *self._answer("updated")]
+                # What is being said ends here. The recogniser settles each party's language by itself, or has one.
+                self._language = _parameters(read, _Update).language
+                return [Cut(), Odd("update"), *self._answer("updated")]
             case "error":
                 return [Odd("client_error")]
             case "dtmf":
@@ -191,9 +234,10 @@ class AudioHook:
         media = _chosen(given.media)
         if media is None and not self._probe:
             raise BadEncoding("media: PCMU or L16 at 8000 Hz, of external, internal or both, is taken")
+        self._language = given.language or ""
         self._welcome = {"media": [] if media is None else [media], "startPaused": False}
         if given.supported_languages:
-            self._welcome["supportedLanguages"] = list(self._languages)
+            self._welcome["supportedLanguages"] = [_locale(each, self._language) for each in self._languages]
         if media is None or self._probe:
             return self._opened()
         wishes = given.custom_config or {}
@@ -228,7 +272,7 @@ class AudioHook:
         return {k: v[:1_024] for k, v in itertools.islice(({**own, **told}).items(), 64) if v}
 
     def _discarded(self, given: _Discarded) -> list[Said]:
-        length_ms = round(float(given.discarded[2:-1]) * 1000)
+        length_ms = _ms(given.discarded)
         if length_ms > MOST_LOST_MS:
             raise BadMessage(f"discarded: {given.discarded} is more than an hour")
         return [Lost(party, length_ms) for party in self._parties]
@@ -259,11 +303,9 @@ class AudioHook:
         self._opened()
         return self.replies()
 
-    def ack(self, seq: int, audio_ms: dict[str, int]) -> list[str]:
-        return []
-
     def tell(self, entry: Entry) -> list[str]:
         event = entry.event
+        self._position.note(entry)
         if self._closed or self._welcome is None:
             return []
         if isinstance(event, Transcribed):
@@ -274,9 +316,6 @@ class AudioHook:
             offered = [self._suggestion(each) for each in event.suggestions]
             data = {"id": self._id(f"suggested {entry.seq}"), "suggestions": offered}
             return [self._event("agentassist", data)] if offered else []
-        return []
-
-    def cut(self, waiting: Mapping[str, Party]) -> list[str]:
         return []
 
     def refusal(self, error: AssistError) -> list[str]:
@@ -306,7 +345,7 @@ class AudioHook:
             "clientseq": self._heard,
             "parameters": parameters,
         }
-        return msgspec.json.encode(told).decode()
+        return as_text(told)
 
     def _event(self, kind: str, data: dict[str, Any]) -> str:
         return self._message("event", {"entities": [{"type": kind, "data": data}]})
@@ -320,28 +359,31 @@ class AudioHook:
         tokens = []
         last_ms = -1
         for word in said.words or spread(said):
-            last_ms = max(word.start_ms, last_ms + 1)  # two at one offset are one to the receiver
+            last_ms = max(self._position.of(word.start_ms), last_ms + 1)  # two at one offset are one to the receiver
             token = {
                 "type": "word",
                 "value": word.text,
                 "confidence": sure if word.probability is None else word.probability,
-                **_span(last_ms, max(word.end_ms, last_ms)),
+                **_span(last_ms, max(self._position.of(word.end_ms), last_ms)),
             }
             tokens.append(token)
         shown = {"type": "display", "transcript": said.text, "tokens": tokens}
+        start_ms, channel = self._position.of(said.start_ms), self._parties.index(said.party)
+        languages = [_locale(said.language, self._language)] if said.language else []
         return {
             "id": self._id(said.utterance),
-            "channelId": self._parties.index(said.party),
+            "channelId": channel,
+            "channel": channel,  # its name until October 2024, which their own test suite still asks for
             "isFinal": said.stage == "final",
-            **_span(said.start_ms, said.end_ms),
-            "alternatives": [{"confidence": sure, "languages": [said.language], "interpretations": [shown]}],
+            **_span(start_ms, max(start_ms, self._position.of(said.end_ms))),
+            "alternatives": [{"confidence": sure, "languages": languages, "interpretations": [shown]}],
         }
 
     def _suggestion(self, card: Suggestion) -> dict[str, Any]:
         common = {
             "id": self._id(f"card {card.id}"),
             "confidence": min(1.0, max(0.0, card.score)),
-            "position": _seconds(card.evidence.start_ms),
+            "position": _seconds(self._position.of(card.evidence.start_ms)),
         }
         if card.kind == "article":
             what = {"title": card.title, "excerpts": [html.escape(card.quote)] if card.quote else []}
@@ -381,6 +423,26 @@ def _as(value: object, kind: Any, name: str) -> Any:
         return msgspec.convert(value, kind)
     except (msgspec.ValidationError, RecursionError) as error:
         raise BadMessage(f"{name}: {error}"[:200]) from error
+
+
+def _ms(duration: str) -> int:
+    return round(float(duration[2:-1]) * 1000)
+
+
+_REGIONS = {
+    "ar": "SA", "cs": "CZ", "da": "DK", "el": "GR", "en": "US", "et": "EE", "fa": "IR", "he": "IL", "hi": "IN",
+    "ja": "JP", "ko": "KR", "ms": "MY", "nb": "NO", "sl": "SI", "sq": "AL", "sr": "RS", "sv": "SE", "uk": "UA",
+    "ur": "PK", "vi": "VN", "zh": "CN",
+}  # fmt: skip
+"""Where a language's region is not called as the language is."""
+
+
+def _locale(language: str, told: str) -> str:
+    """A language as Genesys writes it, en-US: the client's own word where it is of this language."""
+    base = language.split("-")[0].lower()
+    if told.split("-")[0].lower() == base and "-" in told:
+        return told
+    return language if "-" in language else f"{base}-{_REGIONS.get(base, base.upper())}"
 
 
 def _span(start_ms: int, end_ms: int) -> dict[str, str]:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from assist.conversation import Evidence, Suggestion, Transcript, Word
 from assist.errors import BadEncoding, BadMessage, Busy, Unauthorized, WireError
-from assist.events import AnyEvent, Entry, Suggested, Transcribed, Withdrawn
-from assist.protocols import Bye, Due, Handshake, Key, Lost, Odd, Opened, Pause, Resume, Sound, spread
+from assist.events import AnyEvent, Entry, Paused, Resumed, Suggested, Transcribed, Withdrawn
+from assist.protocols import Bye, Cut, Due, Handshake, Key, Lost, Odd, Opened, Pause, Resume, Sound, spread
 from assist.protocols.audiohook import AudioHook
 from tests import genesys
 from tests.contracts.protocol import JSON, ProtocolContract, check_said
@@ -46,8 +46,8 @@ class Client:
         self.seq += 1
         return self.protocol.receive(json.dumps(message(kind, self.seq, **given)))
 
-    def tell(self, event: AnyEvent) -> list[dict[str, Any]]:
-        texts = self.protocol.tell(Entry("c", 3, 0, event))
+    def tell(self, event: AnyEvent, at_ms: int = 0) -> list[dict[str, Any]]:
+        texts = self.protocol.tell(Entry("c", 3, at_ms, event))
         return [entity for text in texts for entity in json.loads(text)["parameters"]["entities"]]
 
 
@@ -86,7 +86,7 @@ def test_open_in_full() -> None:
     assert {k: said.metadata[k] for k in wanted} == wanted and set(said.metadata) == {*wanted, "participantId"}
     assert client.welcome == {
         "version": "2", "type": "opened", "id": SESSION, "seq": 1, "clientseq": 1,
-        "parameters": {"media": [genesys.STEREO], "startPaused": False, "supportedLanguages": ["en"]},
+        "parameters": {"media": [genesys.STEREO], "startPaused": False, "supportedLanguages": ["en-US"]},
     }  # fmt: skip
 
 
@@ -169,7 +169,7 @@ def test_control_messages() -> None:
         client.protocol.receive(b"\xff\xff")
     assert client.say("resumed", start="PT1S", discarded="PT2S") == [Resume("resumed by the platform")]
     assert client.say("discarded", start="PT3S", discarded="PT1.25S") == [Lost("customer", 1_250), Lost("agent", 1_250)]
-    assert client.say("update", language="de-DE") == [Odd("update"), Due()]
+    assert client.say("update", language="de-DE") == [Cut(), Odd("update"), Due()]
     assert json.loads(client.protocol.replies()[0])["type"] == "updated"
     assert client.say("dtmf", digit="7") == [Key("customer")]
     assert client.say("error", code=409, message="hm") == [Odd("client_error")]
@@ -279,11 +279,40 @@ def test_a_final_is_a_transcript_with_tokens() -> None:
     (told,) = data["alternatives"]
     (shown,) = told["interpretations"]
     assert (told["confidence"], told["languages"], shown["type"], shown["transcript"]) == (
-        0.85, ["en"], "display", "good morning",
+        0.85, ["en-US"], "display", "good morning",
     )  # fmt: skip
     assert shown["tokens"][0] == {
         "type": "word", "value": "good", "confidence": 0.9, "offset": "PT1.000S", "duration": "PT0.200S",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("said", "opened", "told"),
+    [("en", "en-GB", "en-GB"), ("de", "en-GB", "de-DE"), ("en", "", "en-US"), ("da", "da", "da-DK"), ("", "en-GB", "")],
+)
+def test_languages_are_told_as_genesys_writes_them(said: str, opened: str, told: str) -> None:
+    (entity,) = Client(language=opened).tell(final("good morning", language=said))
+    assert entity["data"]["alternatives"][0]["languages"] == ([told] if told else [])
+
+
+def test_times_are_those_of_a_stream_that_stands_still_while_it_is_paused() -> None:
+    client = Client()
+    client.say("paused")
+    client.tell(Paused("x"), at_ms=6_000)
+    client.say("resumed", start="PT6S", discarded="PT0S")
+    early = client.tell(final("before the pause"))
+    client.tell(Resumed("x"), at_ms=9_000)
+    client.say("paused")
+    client.tell(Paused("x"), at_ms=11_000)
+    client.say("resumed", start="PT8S", discarded="PT1S")
+    client.tell(Resumed("x"), at_ms=13_000)
+    words = (Word("good", 10_000, 10_200, 0.9),)
+    between = client.tell(
+        Transcribed(Transcript("c-8", "customer", 10_000, 10_600, "good", words=words, stage="final"))
+    )
+    late = client.tell(Transcribed(Transcript("c-9", "agent", 14_000, 14_600, "good", stage="final")))
+    offsets = [entity["data"]["offset"] for (entity,) in (early, between, late)]
+    assert offsets == ["PT1.000S", "PT7.000S", "PT10.000S"]
 
 
 def test_partials_are_for_who_asks() -> None:
