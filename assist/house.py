@@ -146,7 +146,8 @@ class House:
     async def open_call(self, opened: Opened, *, again: bool = False) -> Call:
         """Let a call in; its first entry is on disk on return. Raises Draining, Busy, DuplicateCall, StoreFailed.
 
-        `again`: where its id is known, it is let in as `ID.2`, `ID.3` and so on.
+        `again`: where its id is known, it is let in as `ID.2`, `ID.3` and so on, but not where another platform has a
+        live call of that id.
         """
         self.admit(written=opened.written)
         self._opening += 1
@@ -172,15 +173,12 @@ class House:
     ) -> Joint:
         """Let one party's own socket in: to the live call of that id, else as the first of a new one.
 
-        `again`: as in `open_call`, but not where another platform has a live call of that id. `give_way`: as in
-        `Joint.join`. Raises what `open_call` does, and BadEncoding where the call's other leg is encoded otherwise.
+        `again`: as in `open_call`; `give_way`: as in `Joint.join`. Raises what `open_call` does, and BadEncoding where
+        the call's other leg is encoded otherwise.
         """
         async with self._joining:  # the second leg may come while the first one's call is made
             joint = self.joints.get(opened.call)
             if joint is None or (again and joint.call.ending):
-                live = self.calls.get(opened.call)
-                if live and live.opened.platform != opened.platform:
-                    raise DuplicateCall(f"call {opened.call!r} is live, and came from {live.opened.platform}")
                 call = await self.open_call(opened, again=again)
                 limits = self.settings.ingest
                 joint = self.joints[opened.call] = Joint(call, limits.leg_grace_s, limits.leg_missing_s)
@@ -202,6 +200,9 @@ class House:
             self.leave(joint.call)
 
     async def _make_again(self, opened: Opened) -> Call:
+        live = self.calls.get(opened.call)
+        if live and live.opened.platform != opened.platform:
+            raise DuplicateCall(f"call {opened.call!r} is live, and came from {live.opened.platform}")
         for count in range(1, MOST_AGAIN):
             with contextlib.suppress(DuplicateCall):
                 return await self._make(opened if count == 1 else replace(opened, call=f"{opened.call}.{count}"))

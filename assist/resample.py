@@ -1,14 +1,15 @@
-"""Other sample rates to 16 kHz. It knows one channel of samples and nothing of who sent them."""
+"""Other sample rates to 16 kHz. It knows samples, and nothing of who sent them."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from assist.audio import RATE_HZ
+from assist.audio import RATE_HZ, Party
 from assist.errors import BadEncoding
 
 _LOWEST, _HIGHEST = -32_768, 32_767
@@ -52,11 +53,17 @@ class Resampler:
         self._up, self._down, taps = taken(rate_hz)
         self._rows, self._taps = _rows(rate_hz), taps
         self._heard: NDArray[np.float32] = np.zeros(taps - 1, dtype=np.float32)
+        self.half = b""
+        """The first byte of a sample whose second has not come."""
         self._next = 0
         """Where the next sample out begins to look, from the beginning of `_heard`, in `_up`-ths of a sample."""
 
     def push(self, payload: bytes) -> bytes:
-        """Whole samples, little-endian, to those that they complete at 16 kHz."""
+        """Samples, little-endian and cut anywhere, to those that they complete at 16 kHz."""
+        if self.half or len(payload) % 2:
+            payload = self.half + payload
+            whole = len(payload) // 2 * 2
+            payload, self.half = payload[:whole], payload[whole:]
         samples = np.frombuffer(payload, dtype="<i2")
         if not len(samples):
             return b""
@@ -79,3 +86,25 @@ class Resampler:
         self._next -= past * self._up
         self._heard = heard[past:]
         return out
+
+
+class Resamplers:
+    """Linear PCM of each of `parties` to 16 kHz; at 8 and 16 kHz, which `Leg` takes, it passes as it is.
+
+    Raises BadEncoding for a rate that is not taken.
+    """
+
+    def __init__(self, parties: Iterable[Party], rate_hz: int) -> None:
+        passes = rate_hz in (8_000, RATE_HZ)
+        self.rate_hz = rate_hz if passes else RATE_HZ
+        """Of what comes out."""
+        self._ratio = self.rate_hz / rate_hz
+        self._each = {} if passes else {party: Resampler(rate_hz) for party in parties}
+
+    def push(self, party: Party, payload: bytes) -> bytes:
+        """Bytes of one party to those that they complete, which may be none."""
+        return self._each[party].push(payload) if self._each else payload
+
+    def length(self, payload_bytes: int) -> int:
+        """So many bytes would have come out of as many that are not used."""
+        return round(payload_bytes * self._ratio)

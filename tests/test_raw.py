@@ -134,8 +134,8 @@ async def test_the_same_call_may_be_streamed_again(server: door.Door) -> None:
             "bad_encoding",
             4415,
         ),
-        ("/ingest/jambonz", [json.dumps({"callSid": "a", "sampleRate": 48_000})], "bad_encoding", 4415),
-        ("/ingest/freeswitch", ['{"rate": 11025}'], "bad_encoding", 4415),
+        ("/ingest/jambonz", [json.dumps({"callSid": "a", "sampleRate": 48_001})], "bad_encoding", 4415),
+        ("/ingest/freeswitch", ['{"rate": 11026}'], "bad_encoding", 4415),
         ("/ingest/sinch", [json.dumps({"command": "connect", "codec": "OPUS"})], "bad_encoding", 4415),
     ],
 )
@@ -151,7 +151,7 @@ async def test_what_is_wrong_is_named(
 
 async def test_a_wrong_query_gets_no_socket(server: door.Door) -> None:
     with pytest.raises(InvalidStatus) as refused:
-        await connect(f"{server.ws}/ingest/freeswitch?rate=44100")
+        await connect(f"{server.ws}/ingest/freeswitch?rate=44099")
     assert refused.value.response.status_code == 415
 
 

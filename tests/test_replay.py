@@ -143,10 +143,9 @@ async def test_the_command_says_why_it_was_refused(server: door.Door) -> None:
     arguments = (str(SHIPPED), "--to", server.ws, "--call", call, "--speed", "50", "--drop-at", "1")
     assert (await replayed(*arguments))[0] == 0
     await until(lambda: last(server, call))
-    for dialect in ("plain", "twilio"):
-        status, told, wrong = await replayed(*arguments, "--as", dialect)
-        assert (status, told["outcome"], told["close_code"]) == (1, "refused", 4409)
-        assert "duplicate_call" in wrong and "duplicate_call" in told["reason"]
+    status, told, wrong = await replayed(*arguments)
+    assert (status, told["outcome"], told["close_code"]) == (1, "refused", 4409)
+    assert "duplicate_call" in wrong and "duplicate_call" in told["reason"]
     status, told, wrong = await replayed(str(SHIPPED), "--to", f"{server.ws}/no/such/socket")
     assert (status, told["outcome"]) == (1, "refused") and "HTTP 4" in wrong
 

@@ -195,20 +195,26 @@ async def test_bad_input_has_a_name_and_what_was_good_is_kept(server: door.Door,
 
 
 @pytest.mark.parametrize("dialect", sorted(streams.FAMILY))
-async def test_an_id_that_is_live_is_not_taken_twice(server: door.Door, dialect: str) -> None:
+async def test_a_further_stream_of_a_call_is_one_of_its_own_and_not_of_another_platform(
+    server: door.Door, dialect: str
+) -> None:
     call = new_id()
+    other = "plain" if dialect == "twilio" else "twilio"
     begin, media, _ = first(dialect, call)
     async with open_ingest(server.ws, dialect) as live:
         await live.send(begin)
         await live.send(media)
         await until(lambda: call in {each["call"] for each in server.get("/calls")["calls"]})
-        for other in (dialect, "twilio"):
-            async with open_ingest(server.ws, other) as again:
-                await again.send(first(other, call)[0])
-                replies, closed = await rest(again)
-            assert [reply["code"] for reply in replies] == ["duplicate_call"] and closed == 4409
-    _, books = await heard(server, call)
-    assert books["reason"] == "closed"
+        async with open_ingest(server.ws, other) as stranger:
+            await stranger.send(json.dumps(hello(call)) if other == "plain" else first(other, call)[0])
+            replies, closed = await rest(stranger)
+        assert [reply["code"] for reply in replies] == ["duplicate_call"] and closed == 4409
+        async with open_ingest(server.ws, dialect) as beside:
+            await beside.send(begin)
+            await beside.send(media)
+    for each in (call, f"{call}.2"):
+        _, books = await heard(server, each)
+        assert books["reason"] == "closed" and any(ledger["received_ms"] for ledger in books["ledger"].values())
 
 
 async def test_only_who_can_prove_it_opens_a_socket(tmp_path: Path, scripted: dict[str, str]) -> None:

@@ -50,7 +50,6 @@ class Asterisk(Simple):
         self._asked: dict[str, str] = {}
         self._opened: Opened | None = None
         self._resampler: Resampler | None = None
-        self._rest = b""
 
     def greet(self, handshake: Handshake) -> None:
         asked = dict(parse_qsl(urlsplit(handshake.target).query))
@@ -80,7 +79,7 @@ class Asterisk(Simple):
         return [] if event in IDLE else [Odd("unknown_event")]
 
     def flush(self) -> list[Said]:
-        return [Odd("odd_bytes")] if self._rest else []
+        return [Odd("odd_bytes")] if self._resampler and self._resampler.half else []
 
     def refusal(self, error: AssistError) -> list[str]:
         return []
@@ -125,11 +124,8 @@ class Asterisk(Simple):
         if not message:
             return [Odd("empty")]
         if self._resampler:
-            data = self._rest + message
-            whole = len(data) // 2 * 2
-            self._rest = data[whole:]
-            message = self._resampler.push(data[:whole])
-        return [Sound(self._opened.leg or self._opened.parties[0], message)]
+            message = self._resampler.push(message)
+        return [Sound(self._opened.leg or self._opened.parties[0], message)] if message else []
 
 
 def _read(message: str) -> dict[str, Any]:

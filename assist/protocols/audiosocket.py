@@ -6,7 +6,8 @@
 
 A UUID is all that a stream says of itself. Where it was announced (`whose`) it is that party of that call, whose other
 party may come on a stream of its own; else it is a call by itself, of a customer whose channel may carry other voices
-too. All rates become 16 kHz at once: the UUID opens the call, and only audio that comes later tells its rate.
+too; the same UUID again, as from a dialplan where it is written out, is `ID.2`. All rates become 16 kHz at once: the
+UUID opens the call, and only audio that comes later tells its rate.
 Source: docs.asterisk.org/Configuration/Channel-Drivers/AudioSocket.
 """
 
@@ -33,6 +34,7 @@ class AudioSocket(Simple):
     """One stream. `whose`: UUID in small letters to call and party, where somebody has said so."""
 
     joins = True
+    repeats = True
 
     def __init__(self, whose: Callable[[str], tuple[str, Party] | None] = lambda _: None) -> None:
         self._whose = whose

@@ -14,7 +14,7 @@ greet; it may be somebody else's, so how it sounds is not judged. One party is o
 over when 50 messages of others came and none of the first, and is counted as `extra` until then. `?channels=mixed` is
 one channel with everybody on it; mixed sound that was not announced so is the customer's channel, not judged either.
 
-24 kHz is refused by name: ask for Pcm16KMono. Azure brings a signed token in `authorization`: it is verified where
+Pcm24KMono becomes 16 kHz here: ask for Pcm16KMono. Azure brings a signed token in `authorization`: it is verified where
 `ingest.tokens` says with which keys and for which resource; else put `?token=` into the address.
 Source: learn.microsoft.com/azure/communication-services/how-tos/call-automation/audio-streaming-quickstart.
 """
@@ -28,7 +28,8 @@ from urllib.parse import unquote
 from assist.audio import Encoding, Party
 from assist.errors import BadEncoding, BadMessage, UnknownMessage
 from assist.protocols import Dropped, Handshake, Key, Odd, Opened, Said, Simple, Sound, read_object, read_payload
-from assist.protocols.plain import call_id, encoding_named
+from assist.protocols.plain import encoding_named, platform_id
+from assist.resample import Resamplers
 
 GONE = 50
 """Messages of others, a second of one of them, after which a participant of whom none came has left."""
@@ -47,6 +48,7 @@ class Azure(Simple):
         """Ids that the address gives to a party."""
         self._one_channel = False
         self._opened: Opened | None = None
+        self._rates = Resamplers((), 16_000)
         self._leg: dict[Party, str] = {}
         """Whose sound each party is now."""
         self._last: dict[str, int] = {}
@@ -87,7 +89,7 @@ class Azure(Simple):
             raise BadMessage("a second AudioMetadata: one socket carries one stream")
         encoding: Encoding = encoding_named(str(given.get("encoding") or "PCM"))
         rate_hz, channels = given.get("sampleRate", 16_000), given.get("channels", 1)
-        if rate_hz not in (8_000, 16_000) or channels != 1:
+        if type(rate_hz) is not int or channels != 1 or encoding != "l16":
             raise BadEncoding(f"{rate_hz!r:.20} Hz, {channels!r:.20} channels: one channel at 16000 Hz (Pcm16KMono)")
         subscription = given.get("subscriptionId")
         call = self._call or subscription
@@ -97,7 +99,9 @@ class Azure(Simple):
         parties: tuple[Party, ...] = ("customer",) if self._one_channel else BOTH
         sure = {} if self._one_channel else self._named
         mixed = tuple(party for party in parties if party not in sure.values())
-        self._opened = Opened(call_id(call), "azure", parties, encoding, int(rate_hz), told, mixed=mixed)
+        self._rates = Resamplers(parties, rate_hz)
+        call, own = platform_id(call)
+        self._opened = Opened(call, "azure", parties, encoding, self._rates.rate_hz, {**told, **own}, mixed=mixed)
         return [self._opened]
 
     def _audio(self, given: dict[str, Any]) -> list[Said]:
@@ -108,7 +112,7 @@ class Azure(Simple):
         if not audio:
             return [Odd("empty")]
         if self._one_channel:
-            return [Sound("customer", audio)]
+            return self._sound("customer", audio)
         if not isinstance(who, str) or not who:
             if self._named:
                 raise BadEncoding("mixed audio where the address says who is who: channels=mixed must stand there too")
@@ -124,12 +128,16 @@ class Azure(Simple):
                 return [Odd("silent_nobody")]  # nothing is lost, and who speaks first is still to come
             party = next((each for each in open_to if self._free(each)), None)
             if party is None:
-                return [Odd("extra"), Dropped(likely or "customer", len(audio), "extra")]
+                return [Odd("extra"), Dropped(likely or "customer", self._rates.length(len(audio)), "extra")]
             if (gone := self._leg.get(party)) is not None:
                 self._last.pop(gone, None)
             self._leg[party] = who
         self._last[who] = self._count
-        return [Sound(party, audio)]
+        return self._sound(party, audio)
+
+    def _sound(self, party: Party, audio: bytes) -> list[Said]:
+        audio = self._rates.push(party, audio)
+        return [Sound(party, audio)] if audio else []
 
     def _place_of(self, who: str) -> tuple[Party | None, list[Party]]:
         """The party somebody is likely to be, None where nobody knows; and those they may be, the likeliest first."""

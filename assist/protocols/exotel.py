@@ -2,7 +2,7 @@
 
 The channel is the caller's from a Voicebot applet and may be everybody's from a Stream applet, so it counts as mixed:
 it is followed, but nobody's voice is judged, unless the custom parameter `inbound_party` (customer, agent) says whose
-it is. 24 kHz, which `sample-rate` may ask for, is refused by name.
+it is.
 Source: developer.exotel.com/docs/agentstream/websocket-protocol; `encoding` is also seen as base64, which says nothing
 of the audio and is the same linear one.
 """

@@ -4,10 +4,11 @@ Rate, channels, whose voice and the call's id come in the text or in the query o
 
     ws://host/ingest/freeswitch?call=c-1&rate=16000&channels=stereo&party=customer&queue=sales
 
-`rate`: 8000 or 16000, also 8k, 16k. `channels`: mono (one party alone), mixed (one channel, all voices), stereo; 1 or 2
-where nobody knows more. `party`: whose voice the only or the left channel is, customer unless it is said; the right one
-is the other's. An only channel that is not said to be one party's counts as mixed: its words are followed, nobody's
-mood is read from its sound. What else is in text and query becomes metadata, but for what may be a secret.
+`rate`: 8000 to 192000, also 8k, 16k, 44.1k. `channels`: mono (one party alone), mixed (one channel, all voices),
+stereo; 1 or 2 where nobody knows more. `party`: whose voice the only or the left channel is, customer unless it is
+said; the right one is the other's. An only channel that is not said to be one party's counts as mixed: its words are
+followed, nobody's mood is read from its sound. What else is in text and query becomes metadata, but for what may be a
+secret.
 
 Audio before the text is held: 500 ms of it where the query says rate and channels, else 32,000 bytes (2 s of one
 channel at 8 kHz). Then the dialect opens the call without a text, or refuses it. Whenever a call is opened, what was
@@ -27,8 +28,9 @@ from urllib.parse import parse_qsl
 
 from assist.audio import Party
 from assist.errors import BadEncoding, BadMessage, WireError
-from assist.protocols import Handshake, Key, Odd, Opened, Said, Simple
-from assist.protocols.plain import Interleaved, call_id
+from assist.protocols import Handshake, Key, Odd, Opened, Said, Simple, Sound
+from assist.protocols.plain import Interleaved, platform_id
+from assist.resample import Resamplers, taken
 
 HOLD_MS: Final = 500
 HOLD_BYTES: Final = 32_000
@@ -40,11 +42,12 @@ MOST_ENTRIES: Final = 64
 
 _CALL = ("call", "callsid", "callid", "calluuid", "uuid", "uniqueid", "conversationuuid", "conversationid")
 _RATE = ("rate", "ratehz", "samplerate", "samplingrate")
-_CHANNELS = ("channels", "mixtype")
+_CHANNELS = ("mixtype", "channels")
+"""The platform's own word first: `channels` may be a field of whoever made the call, and mean something else."""
 _KNOWN_AS = {"agent": ("agentid",), "ani": ("fromnumber", "from", "callerid")}
 """What the pages show, by the names that platforms give it."""
 _SECRET = re.compile("token|authori[sz]ation|secret|passw|apikey|signature")
-_RATES = {"8000": 8_000, "8k": 8_000, "16000": 16_000, "16k": 16_000}
+_RATE_GIVEN = re.compile(r"(?P<hz>[0-9]{4,6})(\.0+)?\Z|(?P<khz>[0-9]{1,3}(\.[0-9]{1,3})?)k\Z", re.ASCII)
 _KINDS = {"1": "single", "2": "stereo", "mono": "mono", "mixed": "mixed", "stereo": "stereo"}
 
 Check = Callable[[Handshake], None]
@@ -80,11 +83,13 @@ def wav_header(begin: bytes) -> WavHeader | None:
             tag, channels, rate_hz, _, _, bits = struct.unpack_from("<HHIIHH", begin, at)
             if tag == 0xFFFE and size >= 26:
                 (tag,) = struct.unpack_from("<H", begin, at + 24)
-            if (tag, bits) != (1, 16) or channels > 2 or rate_hz not in (0, *_RATES.values()):
+            if (tag, bits) != (1, 16) or channels > 2:
                 raise BadEncoding(
-                    f"the WAV header says format {tag}, {bits} bits, {channels} channels, {rate_hz} Hz: "
-                    "16-bit linear PCM of one or two channels at 8000 or 16000 Hz is taken"
+                    f"the WAV header says format {tag}, {bits} bits, {channels} channels: "
+                    "16-bit linear PCM of one or two channels is taken"
                 )
+            if rate_hz:
+                taken(rate_hz)
         at += size + size % 2
     return WavHeader(0) if max(at, len(begin)) > MOST_HEADER_BYTES else None
 
@@ -121,8 +126,7 @@ def described(fields: Mapping[str, str]) -> tuple[Described, dict[str, str]]:
         return plain.get(name, "")
 
     call, rate, kind, who = take(_CALL), take(_RATE).lower(), take(_CHANNELS).lower(), take(("party",)).lower()
-    if rate and rate not in _RATES:
-        raise BadEncoding(f"{rate[:20]!r} Hz is not taken: 8000 or 16000")
+    rate_hz = _rate(rate) if rate else 0
     if kind and kind not in _KINDS:
         raise BadEncoding(f"channels: {kind[:20]!r} is none of mono, mixed, stereo, 1, 2")
     if who not in ("", "agent", "customer"):
@@ -137,7 +141,20 @@ def described(fields: Mapping[str, str]) -> tuple[Described, dict[str, str]]:
         if found := next((plain[each] for each in others if plain.get(each)), ""):
             metadata.setdefault(name, found[:1_024])
     party: Party | None = "agent" if who == "agent" else "customer" if who else None
-    return Described(call_id(call) if call else "", _RATES.get(rate, 0), _KINDS.get(kind, ""), party), metadata
+    if call:
+        call, own = platform_id(call)
+        metadata |= own
+    return Described(call, rate_hz, _KINDS.get(kind, ""), party), metadata
+
+
+def _rate(text: str) -> int:
+    """Hz, of 16000, 16k or 44.1k. Raises BadEncoding."""
+    given = _RATE_GIVEN.match(text)
+    if not given:
+        raise BadEncoding(f"{text[:20]!r} Hz is not taken: 8000 or 16000 are best")
+    rate_hz = int(given["hz"]) if given["hz"] else round(float(given["khz"]) * 1000)
+    taken(rate_hz)
+    return rate_hz
 
 
 def flat(text: Mapping[str, Any]) -> dict[str, str]:
@@ -172,6 +189,8 @@ class Raw(Simple):
         self._made_up = f"{self.platform}-0"
         self._opened: Opened | None = None
         self._lanes = Interleaved((), 2)
+        self._rate_hz = RATE_HZ
+        self._rates = Resamplers((), RATE_HZ)
         self._begin: bytearray | None = bytearray()
         """Audio that waits: for the call to be opened, or until it is clear whether it begins with a WAV header."""
         self._over = False
@@ -198,7 +217,7 @@ class Raw(Simple):
         if not message:
             return [Odd("empty")]
         if self._begin is None:
-            return self._lanes.push(message)
+            return self._sounds(message)
         self._begin += message
         try:
             return self._begun() if self._opened else self._wait()
@@ -215,7 +234,7 @@ class Raw(Simple):
             said += self._open({})
         if self._begin:
             begin, self._begin = bytes(self._begin), None
-            said += [Odd("wav_header_cut")] if begin[8:12] == b"WAVE" else self._lanes.push(begin)
+            said += [Odd("wav_header_cut")] if begin[8:12] == b"WAVE" else self._sounds(begin)
         return [*said, *self._lanes.flush()]
 
     def _text(self, message: str) -> list[Said]:
@@ -234,12 +253,14 @@ class Raw(Simple):
         stereo = about.kind == "stereo"
         parties: tuple[Party, ...] = (left, right) if stereo else (left,)
         alone = stereo or about.kind == "mono" or (about.kind != "mixed" and about.party is not None)
+        self._rate_hz = about.rate_hz or RATE_HZ
+        self._rates = Resamplers(parties, self._rate_hz)
         self._opened = Opened(
             about.call or self._made_up,
             self.platform,
             parties,
             "l16",
-            about.rate_hz or RATE_HZ,
+            self._rates.rate_hz,
             {**metadata, **more},
             mixed=() if alone else parties,
         )
@@ -283,10 +304,16 @@ class Raw(Simple):
         odd: list[Said] = [Odd("wav_header")] if header.length else []
         if not header.length and begin[:4] == b"RIFF" and begin[8:12] == b"WAVE":
             odd = [Odd("wav_header_unread")]
-        says = (header.rate_hz or self._opened.rate_hz, header.channels or len(self._opened.parties))
-        if says != (self._opened.rate_hz, len(self._opened.parties)):
+        says = (header.rate_hz or self._rate_hz, header.channels or len(self._opened.parties))
+        if says != (self._rate_hz, len(self._opened.parties)):
             odd.append(Odd("wav_header_differs"))
-        return [*odd, *self._lanes.push(begin[header.length :])]
+        return [*odd, *self._sounds(begin[header.length :])]
+
+    def _sounds(self, audio: bytes) -> list[Said]:
+        sounds = [each for each in self._lanes.push(audio) if isinstance(each, Sound)]
+        if self._rate_hz != self._rates.rate_hz:
+            sounds = [Sound(each.party, self._rates.push(each.party, each.payload)) for each in sounds]
+        return [each for each in sounds if each.payload]
 
 
 def _plain_name(name: str) -> str:

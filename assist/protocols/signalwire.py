@@ -1,4 +1,4 @@
-"""SignalWire `<Stream>`: Twilio's messages; `codec` may ask for L16, of which 16 kHz is taken and 24 refused by name.
+"""SignalWire `<Stream>`: Twilio's messages; `codec` may ask for L16 at 16 or 24 kHz.
 
 Sources: signalwire.com/docs/compatibility-api/cxml/reference/voice/stream. `authBearerToken` is the secret.
 """

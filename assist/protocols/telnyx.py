@@ -62,6 +62,9 @@ class Telnyx(Twilio):
         self._held.append(message)
         return self._settle()
 
+    def _holes(self, party: Party) -> int:
+        return self._orders[party].holes
+
     def _read(self, text: dict[str, Any]) -> Message:
         return Odd("platform_error") if text["event"] == "error" else super()._read(text)
 

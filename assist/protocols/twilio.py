@@ -1,9 +1,12 @@
-"""Twilio Media Streams, both tracks: frames reordered by sequence, audio placed by chunk number.
+"""Twilio Media Streams, both tracks: frames reordered by sequence; where it has a hole, chunk numbers say how much.
 
 Sources: twilio.com/docs/voice/media-streams/websocket-messages. Numbers come as strings or as numbers; ids may
-be missing on media; `timestamp` is never used. `inbound` is the customer unless the custom parameter
-`inbound_party` says agent; where it says something else, roles are guessed and nobody's voice is judged.
-Linear audio is little-endian. What comes after the start and has a name we do not know is counted and passed over.
+be missing on media; `timestamp` is never used. Whether the tracks have chunk numbers of their own or share one run (as
+in the documents' example), nobody says, so a hole in them alone means nothing. `inbound` is the customer unless the
+custom parameter `inbound_party` says agent; where it says something else, roles are guessed and nobody's voice is
+judged. Linear audio is little-endian and may have any rate that has a simple ratio to 16 kHz. What comes after the
+start and has a name we do not know is counted and passed over. A further stream of a call, after a hold or beside the
+first one, is `ID.2`.
 
 The same messages under other names are other platforms: each is a small class beside this one.
 """
@@ -12,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from assist.audio import Encoding, Party
@@ -31,7 +34,8 @@ from assist.protocols import (
     read_object,
     read_payload,
 )
-from assist.protocols.plain import call_id, encoding_named
+from assist.protocols.plain import encoding_named, platform_id
+from assist.resample import Resamplers, taken
 
 WINDOW = 50
 """Messages waited for before a hole in the sequence counts as lost: half a second of two tracks."""
@@ -73,6 +77,8 @@ class Order:
         self.next = first
         self.early: dict[int, Message] = {}
         self.skipped: set[int] = set()
+        self.holes = 0
+        """Numbers that were given up so far."""
         self._say = say
 
     def push(self, number: int, message: Message) -> list[Said]:
@@ -112,6 +118,7 @@ class Order:
         if len(self.skipped) > 20 * WINDOW:
             self.skipped.clear()
         self.skipped.update(range(self.next, first))
+        self.holes += first - self.next
         self.next = first
         return [Odd("missing"), *self._advance(self.early.pop(first))]
 
@@ -128,6 +135,7 @@ class Twilio(Simple):
     """One media stream. `check` raises WireError for a handshake that is not let in; by default all are."""
 
     platform = "twilio"
+    repeats = True
     names = Names()
     encodings: Mapping[str, Encoding] = {}
     """Names of encodings that only this platform has."""
@@ -141,8 +149,10 @@ class Twilio(Simple):
         self._opened: Opened | None = None
         self._roles: dict[str, Party] = {}
         self._order = Order(0, self._say)
-        self._chunk: dict[Party, int] = {}
+        self._chunk: dict[Party, tuple[int, int]] = {}
+        """Each party's last chunk, and how many holes there were before it."""
         self._bytes_per_ms = 8.0
+        self._rates = Resamplers((), 8_000)
         self._closed = False
 
     def greet(self, handshake: Handshake) -> None:
@@ -163,7 +173,7 @@ class Twilio(Simple):
             raise UnknownMessage(f"unknown event {str(event)[:40]!r}")
         if self._opened is None:
             raise BadMessage(f"{event} before start")
-        return self._in_order(text)
+        return [self._at_our_rate(each) if isinstance(each, Dropped) else each for each in self._in_order(text)]
 
     def flush(self) -> list[Said]:
         return self._order.flush()
@@ -189,10 +199,13 @@ class Twilio(Simple):
             raise BadMessage(f"start: `{self.names.call[0]}` is missing")
         self._order.next = self._sequence(text, 1) + 1
         self._bytes_per_ms = rate_hz * (2 if encoding == "l16" else 1) / 1000
+        self._rates = Resamplers(parties, rate_hz)
         mixed: tuple[Party, ...] = () if said in ("agent", "customer") else parties
-        metadata = {**custom, **self._metadata(text, start)}
-        self._opened = Opened(call_id(sid), self.platform, parties, encoding, rate_hz, metadata, mixed=mixed)
-        return [self._opened]
+        call, own = platform_id(sid)
+        metadata = {**custom, **own, **self._metadata(text, start)}
+        opened = Opened(call, self.platform, parties, encoding, self._rates.rate_hz, metadata, mixed=mixed)
+        self._opened = opened
+        return [opened]
 
     def _format(self, start: dict[str, Any]) -> tuple[Encoding, int]:
         given = start.get(self.names.media_format)
@@ -202,8 +215,11 @@ class Twilio(Simple):
         name = re.split(r"[;@]", name)[0].strip().removeprefix("audio/").removeprefix("x-")
         encoding = self.encodings.get(name) or encoding_named(name)
         rate_hz = _number(media.get(self.names.rate, 8_000), self.names.rate)
-        if _number(media.get("channels", 1), "channels") != 1 or rate_hz not in (8_000, 16_000):
-            raise BadEncoding(f"media format {media!r}: one channel at 8000 or 16000 Hz per track"[:200])
+        if _number(media.get("channels", 1), "channels") != 1:
+            raise BadEncoding(f"media format {media!r}: one channel per track"[:200])
+        if encoding != "l16" and rate_hz not in (8_000, 16_000):
+            raise BadEncoding(f"media format {media!r}: 8000 or 16000 Hz, any other only in linear audio"[:200])
+        taken(rate_hz)
         return encoding, rate_hz
 
     def _custom(self, text: dict[str, Any], start: dict[str, Any]) -> dict[str, str]:
@@ -239,13 +255,22 @@ class Twilio(Simple):
             return [message]
         party, payload, chunk = message
         said: list[Said] = []
-        before = self._chunk.get(party)
         if chunk is not None:
-            if before is not None and chunk > before + 1:
-                length_ms = round((chunk - before - 1) * len(payload) / self._bytes_per_ms)
+            holes = self._holes(party)
+            before, known = self._chunk.get(party, (chunk, holes))
+            if (missing := min(chunk - before - 1, holes - known)) > 0:
+                length_ms = round(missing * len(payload) / self._bytes_per_ms)
                 said.append(Lost(party, length_ms) if length_ms <= MOST_LOST_MS else Odd("renumbered"))
-            self._chunk[party] = chunk
-        return [*said, Sound(party, payload)]
+            self._chunk[party] = chunk, holes
+        payload = self._rates.push(party, payload)
+        return [*said, Sound(party, payload)] if payload else said
+
+    def _at_our_rate(self, dropped: Dropped) -> Dropped:
+        return replace(dropped, payload_bytes=self._rates.length(dropped.payload_bytes))
+
+    def _holes(self, party: Party) -> int:
+        """Numbers given up so far that may have been this party's."""
+        return self._order.holes
 
     def _read(self, text: dict[str, Any]) -> Message:
         match text["event"]:

@@ -89,11 +89,23 @@ def test_a_call_without_any_id_is_refused(missing: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"sampleRate": 24000}, {"sampleRate": "16000"}, {"channels": 2}, {"encoding": "OPUS"}, {"channels": []}]
+    "changes",
+    [{"sampleRate": 24_001}, {"sampleRate": "16000"}, {"channels": 2}, {"encoding": "OPUS"}, {"channels": []}],
 )
 def test_sound_that_is_not_taken_is_refused_by_name(changes: dict[str, Any]) -> None:
-    with pytest.raises(BadEncoding, match=r"Pcm16KMono|opus|OPUS"):
+    with pytest.raises(BadEncoding, match=r"Pcm16KMono|opus|OPUS|24001 Hz"):
         asked().receive(json.dumps(metadata(**changes)))
+
+
+def test_24_khz_becomes_16_and_what_is_not_used_is_counted_at_16() -> None:
+    protocol = asked("?customer=4:%2B1&agent=8:acs:a")
+    (opened,) = protocol.receive(json.dumps(metadata(sampleRate=24_000)))
+    assert isinstance(opened, Opened) and opened.rate_hz == 16_000
+    tenth = base64.b64encode(bytes(4_800)).decode()
+    said = protocol.receive(json.dumps({"kind": "AudioData", "audioData": {"participantRawID": "4:+1", "data": tenth}}))
+    assert [(each.party, len(each.payload)) for each in said if isinstance(each, Sound)] == [("customer", 3_200)]
+    other = {"kind": "AudioData", "audioData": {"participantRawID": "8:acs:b", "data": tenth}}
+    assert Dropped("customer", 3_200, "extra") in protocol.receive(json.dumps(other))
 
 
 @pytest.mark.parametrize(

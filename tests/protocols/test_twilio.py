@@ -83,9 +83,10 @@ def test_the_start_in_full() -> None:
     [
         ({"mediaFormat": {"encoding": "audio/opus"}}, BadEncoding),
         ({"mediaFormat": {"sampleRate": 44_100}}, BadEncoding),
+        ({"mediaFormat": {"encoding": "audio/l16", "sampleRate": 44_099}}, BadEncoding),
         ({"mediaFormat": {"sampleRate": "many"}}, BadMessage),
         ({"mediaFormat": {"channels": 2}}, BadEncoding),
-        ({"callSid": "a b"}, BadMessage),
+        ({"callSid": "=/="}, BadMessage),
     ],
 )
 def test_a_wrong_start_is_refused_by_name(changes: dict[str, Any], refusal: type[Exception]) -> None:
@@ -161,14 +162,31 @@ def test_a_renumbered_stream_goes_on() -> None:
     assert odd(said)["renumbered"] == 1
 
 
-def test_chunks_tell_what_was_lost_before_the_socket() -> None:
+@pytest.mark.parametrize("shared", [True, False])
+def test_tracks_may_share_a_run_of_chunk_numbers_and_nothing_is_lost_by_it(shared: bool) -> None:
+    tracks = ("outbound", "inbound")
+    messages = [
+        media(n, chunk=n - 1 if shared else n // 2, track=tracks[n % 2], payload=bytes(160)) for n in range(2, 100)
+    ]
+    said = play(opened(), messages)
+    assert len([each for each in said if isinstance(each, Sound)]) == 98
+    assert not any(isinstance(each, Lost) for each in said)
+
+
+def test_a_hole_counts_for_no_more_than_the_numbers_that_are_missing() -> None:
     protocol = opened()
     payload = bytes(160)
-    said = play(protocol, [media(2, chunk=1, payload=payload), media(3, chunk=5, payload=payload)])
-    assert Lost("customer", 60) in said
-    said = play(protocol, [media(4, chunk=100_000, payload=payload), media(5, chunk=100_001, payload=payload)])
-    assert not any(isinstance(each, Lost) for each in said)
-    assert odd(said)["renumbered"] == 1
+    said = play(protocol, [media(2, chunk=1, payload=payload), media(4, chunk=100_000, payload=payload)])
+    assert [each for each in [*said, *protocol.flush()] if isinstance(each, Lost)] == [Lost("customer", 20)]
+
+
+def test_linear_audio_of_another_rate_becomes_16_khz_and_so_is_what_is_dropped() -> None:
+    protocol = Twilio()
+    (call,) = protocol.receive(json.dumps(start(mediaFormat={"encoding": "audio/x-l16", "sampleRate": 24_000})))
+    assert isinstance(call, Opened) and (call.encoding, call.rate_hz) == ("l16", 16_000)
+    said = play(protocol, [media(2, payload=bytes(960))])
+    assert [len(each.payload) for each in said if isinstance(each, Sound)] == [640]
+    assert Dropped("customer", 640, "duplicate") in play(protocol, [media(2, payload=bytes(960))])
 
 
 def test_a_bad_message_costs_no_good_one_that_waits() -> None:
