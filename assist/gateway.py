@@ -141,6 +141,8 @@ class Hardened:
         if scope["type"] not in ("http", "websocket"):
             return await self.app(scope, receive, send)
         error = self._refusal(Headers(scope=scope), scope)
+        if not error and scope["type"] == "http" and scope["method"] == "POST":
+            receive, error = await _counted(receive)
         if error:
             self.house.metrics.errors.labels(error.code).inc()
         if scope["type"] == "websocket":
@@ -165,10 +167,33 @@ class Hardened:
         ):
             return Forbidden(f"origin {headers.get('origin', '')[:80]!r} is not ours")
         if scope["type"] == "http" and scope["method"] == "POST":
-            length = headers.get("content-length", "")
+            length = headers.get("content-length", "0")  # who asks before it sends gets its answer at once
             if not length.isdecimal() or int(length) > MOST_BODY_BYTES:
-                return Oversize(f"a body needs a content-length of at most {MOST_BODY_BYTES} bytes")
+                return _too_large()
         return None
+
+
+def _too_large() -> Oversize:
+    return Oversize(f"a body may have {MOST_BODY_BYTES} bytes")
+
+
+async def _counted(receive: Receive) -> tuple[Receive, Oversize | None]:
+    """The body, counted as it comes, for what the headers say of it need not be so; then a `receive` that gives it."""
+    body, message = bytearray(), await receive()
+    while message["type"] == "http.request":
+        body += message.get("body", b"")
+        if len(body) > MOST_BODY_BYTES:
+            return receive, _too_large()
+        if not message.get("more_body", False):
+            message["body"] = bytes(body)
+            break
+        message = await receive()
+    read = [message]
+
+    async def again() -> Message:
+        return read.pop() if read else await receive()
+
+    return again, None
 
 
 def _policy(house: House) -> str:
