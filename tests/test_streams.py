@@ -238,6 +238,7 @@ async def test_only_who_can_prove_it_opens_a_socket(tmp_path: Path, scripted: di
             ("twilio?x=1", {"X-Twilio-Signature": signature}),
             ("telnyx", {"x-telnyx-streaming-auth-token": "tok "[:2]}),
             ("azure", {"Authorization": "Bearer eyJ"}),
+            ("azure?token=hiddem", {}),
         ]
         for dialect, headers in refused:
             began = time.monotonic()
@@ -246,3 +247,6 @@ async def test_only_who_can_prove_it_opens_a_socket(tmp_path: Path, scripted: di
             assert answer.value.response.status_code == 401, (dialect, headers)
             assert time.monotonic() - began >= 0.5
         assert counter(server, 'assist_errors_total{code="unauthorized"}') == len(refused)
+        log = server.log.read_text()
+        assert "/ingest/azure" in log and "Uvicorn running on" in log
+        assert "hidde" not in log and "/ingest/azure?" not in log, "what is in a query may be a secret"
