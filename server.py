@@ -38,10 +38,10 @@ from assist.access import Access, Keys
 from assist.analyse import Analyser
 from assist.audio import Samples
 from assist.call import Parts
-from assist.config import Ingest, Settings, load
+from assist.config import LOOPBACK, Ingest, Settings, load
 from assist.errors import AssistError, ConfigError, ModelMissing
 from assist.flag import Watch
-from assist.gateway import LOOPBACK, build
+from assist.gateway import build
 from assist.house import House
 from assist.ingest import Dialects
 from assist.knowledge import Encoder, Knowledge

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -20,7 +20,8 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
-from assist import contact
+from assist import config, contact
+from assist.config import LOOPBACK
 from assist.errors import AssistError, BadMessage, Forbidden, Oversize, StoreFailed, UnknownCall
 from assist.events import Entry, Marked, Reviewed
 from assist.exports import routes
@@ -38,7 +39,6 @@ SEND_S = 10.0
 HEARTBEAT_S = 5.0
 CLOSE_S = 2.0
 MOST_BODY_BYTES = 65_536
-LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 _ID: Final = CALL_ID.replace(r"\Z", "$")
@@ -130,6 +130,7 @@ class Hardened:
         self.house = house
         server = house.settings.server
         self.hosts = {*LOOPBACK, server.host, *server.hosts} if server.host in LOOPBACK or server.hosts else None
+        self.proved = _proved(house.settings.ingest)
         self.headers = [
             (b"content-security-policy", _policy(house).encode()),
             (b"x-content-type-options", b"nosniff"),
@@ -160,10 +161,8 @@ class Hardened:
     def _refusal(self, headers: Headers, scope: Scope) -> AssistError | None:
         if self.hosts is not None and _host_of(headers.get("host", "")) not in self.hosts:
             return Forbidden(f"host {headers.get('host', '')[:80]!r} is not ours: name it in server.hosts")
-        ingest = scope["path"].startswith("/ingest/") or scope["path"] in SPEECH_CLIENTS.values()
-        allowed = self.house.settings.ingest.origins if ingest else ()
-        if (scope["type"] == "websocket" or scope["method"] not in ("GET", "HEAD")) and _foreign(
-            headers, allowed, ingest
+        if (scope["type"] == "websocket" or scope["method"] not in ("GET", "HEAD")) and self._foreign(
+            headers, scope["path"]
         ):
             return Forbidden(f"origin {headers.get('origin', '')[:80]!r} is not ours")
         if scope["type"] == "http" and scope["method"] == "POST":
@@ -171,6 +170,26 @@ class Hardened:
             if not length.isdecimal() or int(length) > MOST_BODY_BYTES:
                 return _too_large()
         return None
+
+    def _foreign(self, headers: Headers, path: str) -> bool:
+        """A browser says that another site's page asks. Phone platforms send no origin, or our own.
+
+        On ingest sockets the port does not count: FreeSWITCH's libraries and proxies add it here and leave it out
+        there. Nor does it count by which of its loopback names a page of this machine was opened.
+        """
+        origin, host = headers.get("origin", ""), headers.get("host", "")
+        if not origin or path in self.proved:
+            return False
+        ingest = path.startswith("/ingest/") or path in SPEECH_CLIENTS.values()
+        allowed = self.house.settings.ingest.origins if ingest else ()
+        if origin in allowed or "*" in allowed:
+            return False
+        with contextlib.suppress(ValueError):
+            page, ours = urlsplit(origin), _host_of(host)
+            if ingest:
+                return page.hostname not in (LOOPBACK if ours in LOOPBACK else {ours})
+            return page.netloc != host
+        return True
 
 
 def _too_large() -> Oversize:
@@ -194,6 +213,14 @@ async def _counted(receive: Receive) -> tuple[Receive, Oversize | None]:
         return read.pop() if read else await receive()
 
     return again, None
+
+
+def _proved(ingest: config.Ingest) -> frozenset[str]:
+    """Paths of sockets that take a proof. No page has it by itself: where one comes from does not matter there."""
+    names = {name for name, secret in ingest.secrets.items() if secret.strip()} | ingest.tokens.keys()
+    names |= {"audiohook"} if ingest.audiohook_keys else set()
+    names |= {"deepgram", "openai"} if ingest.speech_keys else set()
+    return frozenset(path for name in names for path in (f"/ingest/{name}", address(name)))
 
 
 def _policy(house: House) -> str:
@@ -227,20 +254,6 @@ def _host_of(host: str) -> str:
     with contextlib.suppress(ValueError):
         return urlsplit(f"//{host}").hostname or ""
     return ""
-
-
-def _foreign(headers: Headers, allowed: Sequence[str], ingest: bool) -> bool:
-    """A browser says that another site's page asks. Phone platforms send no origin, or our own.
-
-    On ingest sockets the port does not count: FreeSWITCH's libraries and proxies add it here and leave it out there.
-    """
-    origin, host = headers.get("origin", ""), headers.get("host", "")
-    if not origin or origin in allowed or "*" in allowed:
-        return False
-    with contextlib.suppress(ValueError):
-        ours = urlsplit(origin)
-        return ours.hostname != _host_of(host) if ingest else ours.netloc != host
-    return True
 
 
 def _sockets(app: FastAPI, house: House, dialects: Dialects) -> None:

@@ -25,6 +25,7 @@ from typing import Final, NamedTuple
 import httpx
 
 from assist import config
+from assist.config import LOOPBACK
 from assist.errors import AssistError, ConfigError, UnknownCall
 from assist.events import Entry
 from assist.exports.cloudevent import KINDS, body, event_id, keys, kind_of, signed
@@ -45,7 +46,6 @@ MOST_CALLS: Final = 1_000
 LONGEST_AGAIN_S: Final = 3600.0
 MOST_REPLY_BYTES: Final = 65_536
 PAGE: Final = 200
-LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 class Reply(NamedTuple):

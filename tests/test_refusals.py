@@ -188,6 +188,31 @@ def test_bodies_are_small(server: door.Door) -> None:
     assert answer(asked) == (413, "oversize")
 
 
+@pytest.mark.parametrize(
+    ("path", "origin", "comes_in"),
+    [
+        ("/ingest/plain", "http://localhost:3000", True),
+        ("/ingest/plain", "https://[::1]", True),
+        ("/vosk", "http://127.0.0.1", True),
+        ("/ingest/plain", "null", False),
+        ("/ingest/plain", "http://127.0.0.1.evil.example", False),
+        ("/ingest/plain", "http://[::1", False),
+        ("/ingest/twilio", "https://softphone.example", False),
+        ("/calls/x/events", "http://localhost:3000", False),
+    ],
+)
+async def test_a_page_of_this_machine_may_bring_audio(
+    server: door.Door, path: str, origin: str, comes_in: bool
+) -> None:
+    refused = None
+    try:
+        async with connect(server.ws + path, origin=Origin(origin)):
+            pass
+    except InvalidStatus as answer:
+        refused = answer.response.status_code
+    assert refused == (None if comes_in else 403)
+
+
 @pytest.mark.parametrize("more", ["", "Content-Length: 10\r\n"])
 @pytest.mark.parametrize("path", ["/contacts", "/calls/x/marks"])
 async def test_a_body_in_chunks_is_counted_whatever_its_headers_say(server: door.Door, path: str, more: str) -> None:
