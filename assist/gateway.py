@@ -336,6 +336,20 @@ def _comes(app: FastAPI, house: House) -> None:
         return _json({"uuid": str(body.uuid), "ref": body.ref, "party": body.party}, 201)
 
 
+class Lent(FileResponse):
+    """A recording, and what to tell once it is sent, or cannot be."""
+
+    def __init__(self, path: Path, sent: Callable[[Path], None], filename: str) -> None:
+        super().__init__(path, media_type="audio/wav", filename=filename)
+        self.lent, self.sent = path, sent
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self.sent(self.lent)
+
+
 def _calls(app: FastAPI, house: House) -> None:
     store = house.store
 
@@ -362,7 +376,7 @@ def _calls(app: FastAPI, house: House) -> None:
     async def audio(call: str) -> FileResponse:
         """A WAV, one channel per party, agent left; range requests are answered."""
         path = await house.tapes.wav(house.journal_of(call), await house.settled(call))
-        return FileResponse(path, media_type="audio/wav", filename=f"{call}.wav")
+        return Lent(path, house.tapes.release, f"{call}.wav")
 
     @app.get("/calls/{call}/peaks", tags=["calls"])
     async def peak(call: str) -> Response:
