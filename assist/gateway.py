@@ -354,11 +354,11 @@ def _calls(app: FastAPI, house: House) -> None:
     store = house.store
 
     @app.get("/calls", tags=["calls"], responses=_answers("CallSummary", "calls"))
-    def calls(limit: int = 200, offset: int = 0) -> Response:
-        """Calls, newest first, as CallSummary."""
+    def calls(limit: int = 200, offset: int = 0, live: bool = False) -> Response:
+        """Calls, newest first, as CallSummary; `live`: only those that go on."""
         if not (1 <= limit <= 1_000 and offset >= 0):
             raise BadMessage("limit: 1 to 1000; offset: not negative")
-        return _json({"calls": store.calls(limit, offset)})
+        return _json({"calls": store.calls(limit, offset, live)})
 
     @app.get("/calls/{call}", tags=["calls"], responses=_answers("CallSummary"))
     def one(call: str) -> Response:

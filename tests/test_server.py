@@ -183,6 +183,7 @@ async def test_many_may_listen_to_a_call_that_grows(server: door.Door) -> None:
     async with open_ingest(server.ws) as socket:
         await socket.send(json.dumps(hello(call)))
         await socket.recv()
+        assert call in [each["call"] for each in server.get("/calls?live=true")["calls"]]
         talking = asyncio.create_task(talk())
         lengths = []
         while not talking.done():
@@ -192,6 +193,7 @@ async def test_many_may_listen_to_a_call_that_grows(server: door.Door) -> None:
         await until(lambda: not list(server.log.parent.glob("audio/*.live")))
         await socket.send(json.dumps({"type": "bye"}))
         await rest(socket)
+    await until(lambda: call not in [each["call"] for each in server.get("/calls?live=true")["calls"]])
 
 
 async def test_a_second_server_leaves_the_first_ones_calls_alone(tmp_path: Path, scripted: dict[str, str]) -> None:
