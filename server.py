@@ -77,7 +77,7 @@ from assist.suggest import Guide, Taste
 from assist.tcp import bind, listen
 from assist.transcribe import Gate, Recogniser
 from assist.webhooks import FILE as OUTBOX
-from assist.webhooks import Webhooks
+from assist.webhooks import Webhooks, off
 from assist.websocket import WebSocket
 
 if TYPE_CHECKING:
@@ -316,6 +316,8 @@ def prepare(settings: Settings) -> tuple[House, Parts]:
     house = House(settings, Sqlite(data_dir / "assist.db"), knowledge, metrics)
     if settings.webhooks.url:
         house.webhooks = Webhooks(settings.webhooks, house.store, Outbox(data_dir / OUTBOX), metrics)
+    else:
+        off(data_dir / OUTBOX)
     listens = recogniser(settings, house.notices)
     listens.warm()
     log.info("recogniser: %s%s", listens.name, " (rough text)" if listens.rough else "")
