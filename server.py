@@ -38,10 +38,10 @@ from assist.access import Access, Keys
 from assist.analyse import Analyser
 from assist.audio import Samples
 from assist.call import Parts
-from assist.config import Ingest, Settings, load
+from assist.config import LOOPBACK, Ingest, Settings, load
 from assist.errors import AssistError, ConfigError, ModelMissing
 from assist.flag import Watch
-from assist.gateway import LOOPBACK, build
+from assist.gateway import build
 from assist.house import House
 from assist.ingest import FILE_TIMES, Dialects
 from assist.knowledge import Encoder, Knowledge
@@ -77,7 +77,7 @@ from assist.suggest import Guide, Taste
 from assist.tcp import bind, listen
 from assist.transcribe import Gate, Recogniser
 from assist.webhooks import FILE as OUTBOX
-from assist.webhooks import Webhooks
+from assist.webhooks import Webhooks, off
 from assist.websocket import WebSocket
 
 if TYPE_CHECKING:
@@ -316,6 +316,8 @@ def prepare(settings: Settings) -> tuple[House, Parts]:
     house = House(settings, Sqlite(data_dir / "assist.db"), knowledge, metrics)
     if settings.webhooks.url:
         house.webhooks = Webhooks(settings.webhooks, house.store, Outbox(data_dir / OUTBOX), metrics)
+    else:
+        off(data_dir / OUTBOX)
     listens = recogniser(settings, house.notices)
     listens.warm()
     log.info("recogniser: %s%s", listens.name, " (rough text)" if listens.rough else "")

@@ -9,12 +9,15 @@ import difflib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
 from assist.errors import ConfigError
 from assist.segment import Endpointing
+
+LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+"""Hosts that only this machine reaches."""
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
 Port = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
@@ -52,7 +55,8 @@ class IssuedBy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Ingest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Limits on what comes in. Audio may run `burst_s` ahead of `speed` times real time; so may messages, counted as
-    `messages_per_s`. `origins`: foreign web origins that may open ingest sockets (phone platforms send none, or ours).
+    `messages_per_s`. `origins`: foreign web origins that may open ingest sockets where no proof is configured (phone
+    platforms send none, or ours).
     `audiohook_keys`: API key to client secret (base64) of whoever may open AudioHook sockets; "" for a secret: that key
     may come unsigned. Without any, everybody may on a loopback address, and elsewhere nobody. `audiohook_host`: the
     host that Genesys signs, where a proxy changes it.

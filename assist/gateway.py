@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -20,7 +20,8 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
-from assist import contact
+from assist import config, contact
+from assist.config import LOOPBACK
 from assist.errors import AssistError, BadMessage, Forbidden, Oversize, StoreFailed, UnknownCall
 from assist.events import Entry, Marked, Reviewed
 from assist.exports import routes
@@ -38,7 +39,6 @@ SEND_S = 10.0
 HEARTBEAT_S = 5.0
 CLOSE_S = 2.0
 MOST_BODY_BYTES = 65_536
-LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 _ID: Final = CALL_ID.replace(r"\Z", "$")
@@ -130,6 +130,7 @@ class Hardened:
         self.house = house
         server = house.settings.server
         self.hosts = {*LOOPBACK, server.host, *server.hosts} if server.host in LOOPBACK or server.hosts else None
+        self.proved = _proved(house.settings.ingest)
         self.headers = [
             (b"content-security-policy", _policy(house).encode()),
             (b"x-content-type-options", b"nosniff"),
@@ -141,6 +142,8 @@ class Hardened:
         if scope["type"] not in ("http", "websocket"):
             return await self.app(scope, receive, send)
         error = self._refusal(Headers(scope=scope), scope)
+        if not error and scope["type"] == "http" and scope["method"] == "POST":
+            receive, error = await _counted(receive)
         if error:
             self.house.metrics.errors.labels(error.code).inc()
         if scope["type"] == "websocket":
@@ -158,17 +161,66 @@ class Hardened:
     def _refusal(self, headers: Headers, scope: Scope) -> AssistError | None:
         if self.hosts is not None and _host_of(headers.get("host", "")) not in self.hosts:
             return Forbidden(f"host {headers.get('host', '')[:80]!r} is not ours: name it in server.hosts")
-        ingest = scope["path"].startswith("/ingest/") or scope["path"] in SPEECH_CLIENTS.values()
-        allowed = self.house.settings.ingest.origins if ingest else ()
-        if (scope["type"] == "websocket" or scope["method"] not in ("GET", "HEAD")) and _foreign(
-            headers, allowed, ingest
+        if (scope["type"] == "websocket" or scope["method"] not in ("GET", "HEAD")) and self._foreign(
+            headers, scope["path"]
         ):
             return Forbidden(f"origin {headers.get('origin', '')[:80]!r} is not ours")
         if scope["type"] == "http" and scope["method"] == "POST":
-            length = headers.get("content-length", "")
+            length = headers.get("content-length", "0")  # who asks before it sends gets its answer at once
             if not length.isdecimal() or int(length) > MOST_BODY_BYTES:
-                return Oversize(f"a body needs a content-length of at most {MOST_BODY_BYTES} bytes")
+                return _too_large()
         return None
+
+    def _foreign(self, headers: Headers, path: str) -> bool:
+        """A browser says that another site's page asks. Phone platforms send no origin, or our own.
+
+        On ingest sockets the port does not count: FreeSWITCH's libraries and proxies add it here and leave it out
+        there. Nor does it count by which of its loopback names a page of this machine was opened.
+        """
+        origin, host = headers.get("origin", ""), headers.get("host", "")
+        if not origin or path in self.proved:
+            return False
+        ingest = path.startswith("/ingest/") or path in SPEECH_CLIENTS.values()
+        allowed = self.house.settings.ingest.origins if ingest else ()
+        if origin in allowed or "*" in allowed:
+            return False
+        with contextlib.suppress(ValueError):
+            page, ours = urlsplit(origin), _host_of(host)
+            if ingest:
+                return page.hostname not in (LOOPBACK if ours in LOOPBACK else {ours})
+            return page.netloc != host
+        return True
+
+
+def _too_large() -> Oversize:
+    return Oversize(f"a body may have {MOST_BODY_BYTES} bytes")
+
+
+async def _counted(receive: Receive) -> tuple[Receive, Oversize | None]:
+    """The body, counted as it comes, for what the headers say of it need not be so; then a `receive` that gives it."""
+    body, message = bytearray(), await receive()
+    while message["type"] == "http.request":
+        body += message.get("body", b"")
+        if len(body) > MOST_BODY_BYTES:
+            return receive, _too_large()
+        if not message.get("more_body", False):
+            message["body"] = bytes(body)
+            break
+        message = await receive()
+    read = [message]
+
+    async def again() -> Message:
+        return read.pop() if read else await receive()
+
+    return again, None
+
+
+def _proved(ingest: config.Ingest) -> frozenset[str]:
+    """Paths of sockets that take a proof. No page has it by itself: where one comes from does not matter there."""
+    names = {name for name, secret in ingest.secrets.items() if secret.strip()} | ingest.tokens.keys()
+    names |= {"audiohook"} if ingest.audiohook_keys else set()
+    names |= {"deepgram", "openai"} if ingest.speech_keys else set()
+    return frozenset(path for name in names for path in (f"/ingest/{name}", address(name)))
 
 
 def _policy(house: House) -> str:
@@ -202,20 +254,6 @@ def _host_of(host: str) -> str:
     with contextlib.suppress(ValueError):
         return urlsplit(f"//{host}").hostname or ""
     return ""
-
-
-def _foreign(headers: Headers, allowed: Sequence[str], ingest: bool) -> bool:
-    """A browser says that another site's page asks. Phone platforms send no origin, or our own.
-
-    On ingest sockets the port does not count: FreeSWITCH's libraries and proxies add it here and leave it out there.
-    """
-    origin, host = headers.get("origin", ""), headers.get("host", "")
-    if not origin or origin in allowed or "*" in allowed:
-        return False
-    with contextlib.suppress(ValueError):
-        ours = urlsplit(origin)
-        return ours.hostname != _host_of(host) if ingest else ours.netloc != host
-    return True
 
 
 def _sockets(app: FastAPI, house: House, dialects: Dialects) -> None:
@@ -298,15 +336,29 @@ def _comes(app: FastAPI, house: House) -> None:
         return _json({"uuid": str(body.uuid), "ref": body.ref, "party": body.party}, 201)
 
 
+class Lent(FileResponse):
+    """A recording, and what to tell once it is sent, or cannot be."""
+
+    def __init__(self, path: Path, sent: Callable[[Path], None], filename: str) -> None:
+        super().__init__(path, media_type="audio/wav", filename=filename)
+        self.lent, self.sent = path, sent
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self.sent(self.lent)
+
+
 def _calls(app: FastAPI, house: House) -> None:
     store = house.store
 
     @app.get("/calls", tags=["calls"], responses=_answers("CallSummary", "calls"))
-    def calls(limit: int = 200, offset: int = 0) -> Response:
-        """Calls, newest first, as CallSummary."""
+    def calls(limit: int = 200, offset: int = 0, live: bool = False) -> Response:
+        """Calls, newest first, as CallSummary; `live`: only those that go on."""
         if not (1 <= limit <= 1_000 and offset >= 0):
             raise BadMessage("limit: 1 to 1000; offset: not negative")
-        return _json({"calls": store.calls(limit, offset)})
+        return _json({"calls": store.calls(limit, offset, live)})
 
     @app.get("/calls/{call}", tags=["calls"], responses=_answers("CallSummary"))
     def one(call: str) -> Response:
@@ -324,7 +376,7 @@ def _calls(app: FastAPI, house: House) -> None:
     async def audio(call: str) -> FileResponse:
         """A WAV, one channel per party, agent left; range requests are answered."""
         path = await house.tapes.wav(house.journal_of(call), await house.settled(call))
-        return FileResponse(path, media_type="audio/wav", filename=f"{call}.wav")
+        return Lent(path, house.tapes.release, f"{call}.wav")
 
     @app.get("/calls/{call}/peaks", tags=["calls"])
     async def peak(call: str) -> Response:

@@ -59,8 +59,8 @@ class Store(Protocol):
     def read(self, call: str, after: int = 0, limit: int | None = None) -> list[Line]:
         """Lines with seq > `after`, in order. Raises UnknownCall."""
 
-    def calls(self, limit: int = 200, offset: int = 0) -> list[CallSummary]:
-        """Newest first."""
+    def calls(self, limit: int = 200, offset: int = 0, live: bool = False) -> list[CallSummary]:
+        """Newest first; `live`: only those without a CallEnded."""
 
     def call(self, call: str) -> CallSummary:
         """One call. Raises UnknownCall."""

@@ -102,6 +102,14 @@ def _among(given: str, wanted: list[bytes]) -> bool:
     return any([hmac.compare_digest(given.encode(), each) for each in wanted])
 
 
+def _scheme(url: str) -> str:
+    """Nothing where it is no address."""
+    try:
+        return urlsplit(url).scheme
+    except ValueError:
+        return ""
+
+
 PROOFS: Final[Mapping[str, Callable[[bytes, list[str], Handshake], bool]]] = {
     "twilio": _twilio,
     "plivo": _plivo,
@@ -131,7 +139,7 @@ class Proof:
         verify: Verify | None = None,
         open_to_all: bool = False,
     ) -> None:
-        if public_url and (urlsplit(public_url).scheme not in ("ws", "wss", "http", "https") or "?" in public_url):
+        if public_url and (_scheme(public_url) not in ("ws", "wss", "http", "https") or "?" in public_url):
             raise ConfigError("ingest.public_url: wss://host, with a path before /ingest where a proxy adds one")
         self._dialect = dialect
         self._secrets = [each.encode() for each in secret.split()]

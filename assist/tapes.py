@@ -16,6 +16,7 @@ from assist.wav import peaks, render_wav
 
 PEAK_MS = 50
 REMEMBERED = 32
+_LIVE, _PART = ".live", ".part"
 
 Peaks = tuple[tuple[Party, ...], list[list[int]]]
 
@@ -30,16 +31,21 @@ class Tapes:
 
     def sweep(self) -> None:
         """Throw away what an earlier run made of live calls, or left half made."""
-        for path in (*self._folder.glob("*.live"), *self._folder.glob("*.part")):
+        for path in (*self._folder.glob(f"*{_LIVE}"), *self._folder.glob(f"*{_PART}")):
             path.unlink(missing_ok=True)
 
     async def wav(self, journal: Path, ended: bool) -> Path:
-        """A WAV of all that the journal holds now. Raises StoreFailed."""
+        """A WAV of all that the journal holds now, for `release` once it has been read. Raises StoreFailed."""
         return await asyncio.wrap_future(self._thread.submit(self._wav, journal, ended))
 
     async def waveform(self, journal: Path, ended: bool) -> Peaks:
         """The loudest sample of every `PEAK_MS` per party, 0..255. Raises StoreFailed."""
         return await asyncio.wrap_future(self._thread.submit(self._waveform, journal, ended))
+
+    def release(self, wav: Path) -> None:
+        """Throw it away where it was made of a live call. Whoever asks has one of their own: none grows under one."""
+        if wav.suffix == _LIVE:
+            wav.unlink(missing_ok=True)
 
     def close(self) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)
@@ -48,18 +54,14 @@ class Tapes:
         whole = journal.with_suffix(".wav")
         if whole.exists():  # also for who asked when the call was still live, and comes after one who did not
             return whole
-        path = whole if ended else journal.with_suffix(".live")
-        # Whoever still reads an earlier one keeps it: the new file takes its name, not its place on disk.
-        with tempfile.NamedTemporaryFile(dir=journal.parent, suffix=".part", delete=False) as part:
-            made = Path(part.name)
+        with tempfile.NamedTemporaryFile(dir=journal.parent, suffix=_PART if ended else _LIVE, delete=False) as file:
+            made = Path(file.name)
         try:
             render_wav(journal, made)
-            made.replace(path)
-        finally:
+            return made.replace(whole) if ended else made
+        except BaseException:
             made.unlink(missing_ok=True)
-        if ended:
-            journal.with_suffix(".live").unlink(missing_ok=True)
-        return path
+            raise
 
     def _waveform(self, journal: Path, ended: bool) -> Peaks:
         if journal in self._peaks:

@@ -25,6 +25,7 @@ from typing import Final, NamedTuple
 import httpx
 
 from assist import config
+from assist.config import LOOPBACK
 from assist.errors import AssistError, ConfigError, UnknownCall
 from assist.events import Entry
 from assist.exports.cloudevent import KINDS, body, event_id, keys, kind_of, signed
@@ -45,7 +46,6 @@ MOST_CALLS: Final = 1_000
 LONGEST_AGAIN_S: Final = 3600.0
 MOST_REPLY_BYTES: Final = 65_536
 PAGE: Final = 200
-LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 class Reply(NamedTuple):
@@ -112,6 +112,14 @@ class Sender:
         await self._client.aclose()
 
 
+def off(path: Path) -> None:
+    """Nobody is to be told: forget who was, where anybody ever was. Raises StoreFailed, StoreNewer."""
+    if path.exists():
+        outbox = Outbox(path)
+        outbox.rest()
+        outbox.close()
+
+
 class Pace(NamedTuple):
     """`try_s`: a receiver has so long to answer, all in all; what it takes longer for is sent again. Pauses between
     tries: twice as long each time, up to `longest_s`. `look_s`: how often all logs may be looked through.
@@ -165,8 +173,9 @@ class Webhooks:
 
     def open(self) -> None:
         """Start telling."""
-        if self._outbox.new:
-            self._outbox.begin((summary.call, summary.last_seq) for summary in self._summaries())
+        url = self._sender.url
+        past = ((summary.call, summary.last_seq) for summary in self._summaries())
+        self._outbox.begin(url, past if self._outbox.is_new(url) else ())
         self._thread.start()
 
     def kept(self, entry: Entry) -> None:

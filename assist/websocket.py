@@ -27,6 +27,16 @@ except ImportError:  # built without a compiler
 
 log = logging.getLogger("assist.websocket")
 
+
+def _without_query(record: logging.LogRecord) -> bool:
+    """uvicorn writes down the address of every socket, let in or refused, and a query may hold a secret or a token."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(each.partition("?")[0] if isinstance(each, str) else each for each in record.args)
+    return True
+
+
+logging.getLogger("uvicorn.error").addFilter(_without_query)  # which the library writes to as well
+
 SHORTCUT: Final = "assist.shortcut"
 """Its name in the scope's extensions, where there is one."""
 TURN: Final = 128

@@ -166,7 +166,7 @@ def test_without_a_public_address_the_host_of_the_request_is_taken() -> None:
     assert addresses("", asked("/ingest/twilio"))[0] == "wss://10.0.0.7:8765/ingest/twilio"
 
 
-@pytest.mark.parametrize("address", ["calls.example.com", "ftp://x", "wss://x?y=1", "//x"])
+@pytest.mark.parametrize("address", ["calls.example.com", "ftp://x", "wss://x?y=1", "//x", "wss://[bad"])
 def test_a_public_address_that_is_none_is_an_error_of_the_settings(address: str) -> None:
     with pytest.raises(ConfigError, match=r"ingest\.public_url"):
         Proof("twilio", TOKEN, address)

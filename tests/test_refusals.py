@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -21,6 +22,14 @@ from tests.wire import SILENCE, answer, follow, hello, new_id, open_ingest, rest
 def counter(server: door.Door, name: str) -> float:
     text = urllib.request.urlopen(server.url + "/metrics", timeout=10).read().decode()
     return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(name))
+
+
+def resident_bytes(server: door.Door) -> int:
+    """The most memory it had since this was last asked."""
+    process = Path(f"/proc/{server.process.pid}")
+    (kib,) = re.findall(r"VmHWM:\s+(\d+) kB", (process / "status").read_text())
+    (process / "clear_refs").write_text("5")  # proc(5): from here on the peak is counted anew
+    return int(kib) * 1024
 
 
 BAD: dict[str, tuple[list[Any], str, int]] = {
@@ -177,6 +186,52 @@ async def test_other_peoples_pages_get_nothing(server: door.Door, headers: dict[
 def test_bodies_are_small(server: door.Door) -> None:
     asked = urllib.request.Request(server.url + "/calls/x/marks", b"{" + b" " * 70_000 + b"}")
     assert answer(asked) == (413, "oversize")
+
+
+@pytest.mark.parametrize(
+    ("path", "origin", "comes_in"),
+    [
+        ("/ingest/plain", "http://localhost:3000", True),
+        ("/ingest/plain", "https://[::1]", True),
+        ("/vosk", "http://127.0.0.1", True),
+        ("/ingest/plain", "null", False),
+        ("/ingest/plain", "http://127.0.0.1.evil.example", False),
+        ("/ingest/plain", "http://[::1", False),
+        ("/ingest/twilio", "https://softphone.example", False),
+        ("/calls/x/events", "http://localhost:3000", False),
+    ],
+)
+async def test_a_page_of_this_machine_may_bring_audio(
+    server: door.Door, path: str, origin: str, comes_in: bool
+) -> None:
+    refused = None
+    try:
+        async with connect(server.ws + path, origin=Origin(origin)):
+            pass
+    except InvalidStatus as answer:
+        refused = answer.response.status_code
+    assert refused == (None if comes_in else 403)
+
+
+@pytest.mark.parametrize("more", ["", "Content-Length: 10\r\n"])
+@pytest.mark.parametrize("path", ["/contacts", "/calls/x/marks"])
+async def test_a_body_in_chunks_is_counted_whatever_its_headers_say(server: door.Door, path: str, more: str) -> None:
+    chunk = b"10000\r\n" + b" " * 65_536 + b"\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n{more}Transfer-Encoding: chunked\r\n\r\n"
+    resident_bytes(server)
+    before = resident_bytes(server)
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(head.encode())
+    for _ in range(480):
+        writer.write(chunk)
+        await writer.drain()
+    writer.write(b"0\r\n\r\n")
+    assert (await reader.readline()).startswith(b"HTTP/1.1 413 ")
+    assert b'"code":"oversize"' in await reader.readuntil(b"}")
+    assert resident_bytes(server) - before < 16 * 2**20, "30 MiB that nobody asked for were kept"
+    writer.write(head.encode() + b"2\r\n{}\r\n0\r\n\r\n")  # what is small may come in chunks, on the same connection
+    assert (await reader.readline()).startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 404 "))
+    writer.close()
 
 
 async def test_max_calls_holds_when_all_come_at_once(tmp_path: Path, scripted: dict[str, str]) -> None:

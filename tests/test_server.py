@@ -161,15 +161,39 @@ async def test_many_may_listen_to_one_call_at_once(server: door.Door) -> None:
     for _ in range(3):
         beyond = urllib.request.Request(url, headers={"Range": "bytes=99999999-"})
         assert answer(beyond)[0] == 416
-
-    def swept() -> bool:
-        """What was made of it while it still said goodbye is thrown away by the next who asks once it has left."""
-        assert urllib.request.urlopen(url).read() == waves[0]
-        return not (server.log.parent / "audio" / f"{call.encode().hex()}.live").exists()
-
-    await until(swept)
-    assert not list(server.log.parent.glob("audio/*.part"))
+    # What was made of it while it still said goodbye is gone too.
+    await until(lambda: not list(server.log.parent.glob("audio/*.[lp]*")))
     assert answer(urllib.request.Request(f"{server.url}/calls/{'x' * 300}/audio")) == (404, "unknown_call")
+
+
+async def test_many_may_listen_to_a_call_that_grows(server: door.Door) -> None:
+    call = new_id()
+    url = f"{server.url}/calls/{call}/audio"
+
+    def listen() -> int:
+        """All that was promised, or an error."""
+        with urllib.request.urlopen(url, timeout=30) as wave:
+            return len(wave.read())
+
+    async def talk() -> None:
+        for _ in range(60):
+            await socket.send(SILENCE * 25)
+            await asyncio.sleep(0.02)
+
+    async with open_ingest(server.ws) as socket:
+        await socket.send(json.dumps(hello(call)))
+        await socket.recv()
+        assert call in [each["call"] for each in server.get("/calls?live=true")["calls"]]
+        talking = asyncio.create_task(talk())
+        lengths = []
+        while not talking.done():
+            lengths += await asyncio.gather(*(asyncio.to_thread(listen) for _ in range(6)))
+        await talking
+        assert len(set(lengths)) > 1 and sorted(lengths)[-1] > 44
+        await until(lambda: not list(server.log.parent.glob("audio/*.live")))
+        await socket.send(json.dumps({"type": "bye"}))
+        await rest(socket)
+    await until(lambda: call not in [each["call"] for each in server.get("/calls?live=true")["calls"]])
 
 
 async def test_a_second_server_leaves_the_first_ones_calls_alone(tmp_path: Path, scripted: dict[str, str]) -> None:

@@ -236,6 +236,7 @@ async def test_only_who_can_prove_it_opens_a_socket(tmp_path: Path, scripted: di
         await opens("twilio", {"X-Twilio-Signature": signature})
         await opens("telnyx", {"x-telnyx-streaming-auth-token": "tok"})
         await opens("azure?token=hidden", {"Authorization": "Bearer eyJ"})
+        await opens("azure?token=hidden", {"Origin": "https://softphone.example"})  # the token is proof enough
         await opens("plivo", {})
         wrong = base64.b64encode(b"x" * 20).decode()
         refused: list[tuple[str, dict[str, str]]] = [
@@ -244,6 +245,7 @@ async def test_only_who_can_prove_it_opens_a_socket(tmp_path: Path, scripted: di
             ("twilio?x=1", {"X-Twilio-Signature": signature}),
             ("telnyx", {"x-telnyx-streaming-auth-token": "tok "[:2]}),
             ("azure", {"Authorization": "Bearer eyJ"}),
+            ("azure?token=hiddem", {}),
         ]
         for dialect, headers in refused:
             began = time.monotonic()
@@ -252,3 +254,9 @@ async def test_only_who_can_prove_it_opens_a_socket(tmp_path: Path, scripted: di
             assert answer.value.response.status_code == 401, (dialect, headers)
             assert time.monotonic() - began >= 0.5
         assert counter(server, 'assist_errors_total{code="unauthorized"}') == len(refused)
+        with pytest.raises(InvalidStatus) as answer:
+            await opens("plivo", {"Origin": "https://softphone.example"})
+        assert answer.value.response.status_code == 403, "nothing else tells this page from its owner's"
+        log = server.log.read_text()
+        assert "/ingest/azure" in log and "Uvicorn running on" in log
+        assert "hidde" not in log and "/ingest/azure?" not in log, "what is in a query may be a secret"

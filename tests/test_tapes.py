@@ -29,15 +29,22 @@ async def test_a_live_call_grows_and_an_ended_one_is_made_once(tmp_path: Path) -
         live = await tapes.wav(made.path, ended=False)
         assert soundfile.info(live).frames == 8_000
         made.append([Record("agent", 8_000, b"\x10" * 8_000)])
-        assert soundfile.info(await tapes.wav(made.path, ended=False)).frames == 16_000
+        longer = await tapes.wav(made.path, ended=False)
+        assert soundfile.info(longer).frames == 16_000
+        assert soundfile.info(live).frames == 8_000, "what one listens to changed under them"
+        tapes.release(live)
+        assert longer.exists() and not live.exists()
+        tapes.release(longer)
         made.close()
         waves = await asyncio.gather(*(tapes.wav(made.path, ended=True) for _ in range(5)))
         assert len(set(waves)) == 1 and soundfile.info(waves[0]).frames == 16_000
-        assert not live.exists() and oct(waves[0].stat().st_mode)[-3:] == "600"
+        assert oct(waves[0].stat().st_mode)[-3:] == "600"
         first = waves[0].stat().st_ino
         assert (await tapes.wav(made.path, ended=True)).stat().st_ino == first
         # Who asked just before the end may come just after it.
-        assert await tapes.wav(made.path, ended=False) == waves[0] and not live.exists()
+        assert await tapes.wav(made.path, ended=False) == waves[0]
+        tapes.release(waves[0])
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["6363.journal", "6363.wav"]
 
 
 async def test_the_waveform_is_the_loudest_of_every_50_ms(tmp_path: Path) -> None:

@@ -25,11 +25,11 @@ from assist.events import AnyEvent, CallEnded, CallStarted, Entry, Line, Reviewe
 from assist.metrics import Metrics
 from assist.stores.memory import Memory
 from assist.stores.outbox import Outbox
-from assist.webhooks import MOST_CALLS, Pace, Webhooks
+from assist.webhooks import MOST_CALLS, Pace, Webhooks, off
 from benchmarks import door
 from benchmarks.calls import SHIPPED
 from tests.receiver import SECRET, Receiver
-from tests.wire import until
+from tests.wire import hello, say, until
 
 PACE = Pace(try_s=10, first_s=0.05, longest_s=0.2, look_s=0.2)
 IMPATIENT = Pace(try_s=0.5, first_s=0.05, longest_s=0.2, look_s=0.2)
@@ -166,6 +166,28 @@ def test_a_restart_goes_on_where_the_last_one_stopped_and_tells_no_past(tmp_path
     assert len(receiver.taken) == len(wanted(lines)), "reviews were not asked for"
 
 
+@pytest.mark.parametrize("switched_off", [False, True])
+def test_a_new_receiver_is_not_sent_the_past(tmp_path: Path, switched_off: bool) -> None:
+    """Another address is new; so is the same one after a start without webhooks."""
+    before, meanwhile, after = call_of("before", 2), call_of("meanwhile", 2), call_of("after", 2)
+    first, store = Receiver(lambda event: 500), Memory()
+    with first.up(), telling(first, store, tmp_path) as webhooks:
+        keep(webhooks, store, *before)
+        wait(lambda: first.asked)  # and it takes nothing
+    store.append(meanwhile)
+    if switched_off:
+        off(tmp_path / "webhooks.db")
+        first.answer = lambda event: 200
+    second = first if switched_off else Receiver()
+    with second.up(), telling(second, store, tmp_path) as webhooks:
+        keep(webhooks, store, *after)
+        wait(lambda: second.seqs("after") == wanted(after))
+        assert {event["subject"] for event in second.taken} == {"after"}
+    store.append(call_of("outage", 2))
+    with second.up(), telling(second, store, tmp_path):
+        wait(lambda: second.seqs("outage"))  # an outage is not an end
+
+
 def test_what_can_be_told_at_once_is_told_before_the_end(tmp_path: Path) -> None:
     lines = call_of("c", 3)
     receiver, store = Receiver(), Memory()
@@ -299,6 +321,20 @@ def test_settings_that_cannot_be_are_refused_by_name(tmp_path: Path, change: dic
     with pytest.raises(ConfigError, match=message):
         Webhooks(config.Webhooks(**{**good, **change}), Memory(), outbox, Metrics())
     outbox.close()
+
+
+async def test_a_start_without_webhooks_makes_its_receiver_new(tmp_path: Path, scripted: dict[str, str]) -> None:
+    receiver = Receiver()
+    without = {**scripted, "ASSIST_MIND_ANALYSERS": "[]"}
+    told = {**without, "ASSIST_WEBHOOKS_URL": receiver.url, "ASSIST_WEBHOOKS_SECRET": SECRET}
+    with receiver.up():
+        for call, settings in (("c-1", told), ("c-2", without), ("c-3", told)):
+            server = await asyncio.to_thread(door.start, tmp_path, settings)
+            try:
+                await say(server.ws, [hello(call), {"type": "bye"}])
+            finally:
+                await asyncio.to_thread(server.stop)
+    assert [event["subject"] for event in receiver.taken] == ["c-1", "c-3"]
 
 
 @pytest.mark.timeout(240)

@@ -18,7 +18,7 @@ from assist.events import CallStarted, Entry, Suggested, Transcribed
 from assist.exports.told import read
 
 PROJECT: Final = "projects/assist"
-ROLES: Final = {"agent": "HUMAN_AGENT", "customer": "END_USER"}
+ROLES: Final = {"agent": "HUMAN_AGENT", "customer": "END_USER", "system": "AUTOMATED_AGENT"}
 CONTEXT: Final = 20
 """Messages that Agent Assist says an answer was found from, unless asked for another number."""
 

@@ -6,7 +6,6 @@ webhook-id: msg_...  webhook-timestamp: unix seconds  webhook-signature: v1,base
 from __future__ import annotations
 
 import base64
-import binascii
 import hmac
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -90,7 +89,7 @@ def keys(secret: str) -> tuple[bytes, ...]:
     for text in secret.split():
         try:
             found.append(base64.b64decode(text.removeprefix("whsec_"), validate=True))
-        except binascii.Error as error:
+        except ValueError as error:  # binascii's is one, and so is that of a letter beyond ASCII
             raise ConfigError(f"webhooks.secret: not base64: {error}") from None
         if not text.startswith("whsec_") or not 24 <= len(found[-1]) <= 64:
             raise ConfigError("webhooks.secret: whsec_ and base64 of 24 to 64 bytes are expected")

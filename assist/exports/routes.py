@@ -76,7 +76,10 @@ def add(app: FastAPI, house: House, dialects: Iterable[str]) -> None:
             if audio == "url" and not (settled and request.url.scheme == "https"):
                 raise BadMessage("audio=url needs an ended call, whose recording grows no more, and https")
             path = await house.tapes.wav(house.journal_of(call), settled)
-            file = path.open("rb")  # from here on it is ours, whatever takes its name
+            try:
+                file = path.open("rb")  # from here on it is ours, whatever becomes of its name
+            finally:
+                house.tapes.release(path)
             content = {"filename": "recording.wav", "content_hash": await asyncio.to_thread(_hash, file)}
             if audio == "url":
                 file.close()

@@ -3,7 +3,7 @@
 Pure functions of the log. Whoever relays them holds the organisation's certificate and posts each under
 /telephony/v1/voiceCalls/{vendorCallKey}: `messages` one by one, `realtimeConversationEvents` as it stands. The key is
 our call id, and after a transfer that of the conversation's first call. It wants each participant by the key that it
-was told when the voice call was made: `participantId` is here only agent or customer.
+was told when the voice call was made: `participantId` is here only agent, customer or system.
 Sources: developer.salesforce.com, Salesforce Voice developer guide: "Create a Transcript" and "Send a Real-Time
 Conversation Event".
 """
@@ -19,7 +19,7 @@ from assist.events import CallStarted, Entry, Flagged, Noticed, Transcribed
 from assist.exports.told import read
 
 SERVICE: Final = "assist"
-SENDERS: Final = {"agent": "HUMAN_AGENT", "customer": "END_USER"}
+SENDERS: Final = {"agent": "HUMAN_AGENT", "customer": "END_USER", "system": "VIRTUAL_AGENT"}
 SENTIMENT: Final = "Sentiment"
 """`events.type` of a customer's mood. A flag's rule and a topic are of the type "Category", as Contact Lens' are."""
 CATEGORY: Final = "Category"

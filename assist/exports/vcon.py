@@ -62,7 +62,7 @@ def _messages(told: Told, summary: CallSummary) -> list[dict[str, Any]]:
         {
             "type": "text",
             "start": _at(summary, said.start_ms),
-            "parties": told.parties.index(said.party),
+            "parties": [told.parties.index(said.party)],  # the draft takes a number too; vcon-server takes lists only
             "application": "assist",
             "interaction_id": summary.call,
             "mediatype": "text/plain",

@@ -41,8 +41,9 @@ class Memory(Store):
             wanted = sorted((seq, line) for seq, line in self._lines[call].items() if seq > after)
         return [line for _, line in wanted][: None if limit is None else max(limit, 0)]
 
-    def calls(self, limit: int = 200, offset: int = 0) -> list[CallSummary]:
-        return self._newest()[max(offset, 0) :][: max(limit, 0)]
+    def calls(self, limit: int = 200, offset: int = 0, live: bool = False) -> list[CallSummary]:
+        wanted = [summary for summary in self._newest() if not (live and summary.ended)]
+        return wanted[max(offset, 0) :][: max(limit, 0)]
 
     def call(self, call: str) -> CallSummary:
         with self._lock:

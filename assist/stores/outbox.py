@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from assist.errors import StoreFailed, StoreNewer
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS cursor (call TEXT PRIMARY KEY, seq INTEGER NOT NULL, failing_since REAL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS dead (
@@ -22,7 +22,10 @@ CREATE TABLE IF NOT EXISTS dead (
     body BLOB NOT NULL, why TEXT NOT NULL
 );
 CREATE TABLE IF NOT EXISTS gone (url TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS told (url TEXT NOT NULL);
 """
+_NOT_WRITTEN_DOWN: Final = ""
+"""In `told`: version 1 did not say whom it told. Whoever is told next is taken to be the one."""
 
 
 class Dead(NamedTuple):
@@ -37,10 +40,7 @@ class Dead(NamedTuple):
 
 
 class Outbox:
-    """One user at a time, in whatever thread; another process may replay meanwhile. Raises StoreFailed, StoreNewer.
-
-    `new`: until `begin` has said where to begin, so that a receiver is not sent the whole past.
-    """
+    """One user at a time, in whatever thread; another process may replay meanwhile. Raises StoreFailed, StoreNewer."""
 
     def __init__(self, path: Path) -> None:
         with _named(f"cannot open {path}"):
@@ -51,16 +51,35 @@ class Outbox:
                 raise StoreNewer(f"{path} has version {found}, this version knows up to {_VERSION}")
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = NORMAL")
-            self.new = found < _VERSION
-            if self.new:
-                self._connection.executescript(_SCHEMA)
+            if found < _VERSION:
+                with self._writing():
+                    self._migrate()
 
-    def begin(self, positions: Iterable[tuple[str, int]]) -> None:
-        """Everything of these calls up to these seqs is not to be told; from now on everything is."""
+    def _migrate(self) -> None:
+        (found,) = self._connection.execute("PRAGMA user_version").fetchone()  # another process may have been quicker
+        for statement in _SCHEMA.split(";"):
+            self._connection.execute(statement)
+        if found == 1:
+            self._connection.execute("INSERT INTO told VALUES (?)", (_NOT_WRITTEN_DOWN,))
+        self._connection.execute(f"PRAGMA user_version = {_VERSION:d}")
+
+    def is_new(self, url: str) -> bool:
+        """Is the receiver at this address another than the last one? It needs a `begin`: it is not sent the past."""
+        with _named("cannot read"):
+            row = self._connection.execute("SELECT url FROM told").fetchone()
+        return row is None or row[0] not in (url, _NOT_WRITTEN_DOWN)
+
+    def begin(self, url: str, positions: Iterable[tuple[str, int]] = ()) -> None:
+        """This receiver is told from now on, but of these calls nothing up to these seqs."""
         with self._writing():
             self._connection.executemany("INSERT OR REPLACE INTO cursor VALUES (?, ?, NULL)", positions)
-            self._connection.execute(f"PRAGMA user_version = {_VERSION:d}")
-        self.new = False
+            self._connection.execute("DELETE FROM told")
+            self._connection.execute("INSERT INTO told VALUES (?)", (url,))
+
+    def rest(self) -> None:
+        """Nobody is told from now on, and whoever is later is new. Dead letters stay."""
+        with self._writing():
+            self._connection.execute("DELETE FROM told")
 
     def position(self, call: str) -> tuple[int, float | None]:
         """The last seq that is done with, and since when (wall clock) the next one is refused."""

@@ -102,8 +102,10 @@ class Sqlite(Store):
         except BadMessage as error:
             raise StoreFailed(f"the log of {call!r} holds a damaged entry: {error}") from error
 
-    def calls(self, limit: int = 200, offset: int = 0) -> list[CallSummary]:
+    def calls(self, limit: int = 200, offset: int = 0, live: bool = False) -> list[CallSummary]:
         newest = sa.select(CALL.c.summary).order_by(CALL.c.id.desc())
+        if live:
+            newest = newest.where(~CALL.c.ended)
         return self._summaries(newest.limit(_fit(limit, least=0)).offset(_fit(offset, least=0)))
 
     def call(self, call: str) -> CallSummary:

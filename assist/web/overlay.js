@@ -116,11 +116,10 @@ async function find(wanted) {
   for (let first = true; ; first = false) {
     try {
       if (wanted !== "live" && first) return await routes.call(wanted);
-      const found = (await routes.calls()).find((c) =>
+      const found =
         wanted === "live"
-          ? !c.ended && (!asked.get("agent") || c.metadata.agent === asked.get("agent"))
-          : c.call === wanted,
-      );
+          ? (await routes.live()).find((c) => !asked.get("agent") || c.metadata.agent === asked.get("agent"))
+          : (await routes.calls()).find((c) => c.call === wanted);
       if (found) return found;
       view.phase = "waiting";
     } catch (error) {
@@ -165,10 +164,7 @@ function follow(id) {
 async function awaitNext() {
   for (;;) {
     await new Promise((go) => setTimeout(go, LOOK_AGAIN_MS));
-    const next = await routes.calls().then(
-      (all) => all.find((c) => !c.ended),
-      () => null,
-    );
+    const [next] = await routes.live().catch(() => []);
     if (next) {
       location.reload();
       return;

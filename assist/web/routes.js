@@ -30,11 +30,29 @@ async function ask(path, options) {
 const post = (path, value) =>
   ask(path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(value) });
 
+const LOG_PAGE = 10_000;
+
 const of = (call) => `/calls/${encodeURIComponent(call)}`;
 
-export const calls = async () => (await ask("/calls")).calls;
+/** Calls that go on, newest first: a long one is not among the newest of all. */
+export const live = async () => (await ask("/calls?live=true&limit=1000")).calls;
+/** Those, then the newest that have ended. */
+export async function calls() {
+  const going = await live();
+  const newest = (await ask("/calls")).calls;
+  return [...going, ...newest.filter((call) => !going.some((other) => other.call === call.call))];
+}
 export const call = (id) => ask(of(id));
-export const log = async (id, after = 0) => (await ask(`${of(id)}/log?after=${after}`)).entries;
+/** All entries so far, however many answers they take. */
+export async function log(id) {
+  const found = [];
+  for (;;) {
+    const after = found.at(-1)?.seq ?? 0;
+    const { entries } = await ask(`${of(id)}/log?after=${after}&limit=${LOG_PAGE}`);
+    found.push(...entries);
+    if (entries.length < LOG_PAGE) return found;
+  }
+}
 export const peaks = (id) => ask(`${of(id)}/peaks`);
 export const audioAddress = (id) => `${of(id)}/audio`;
 export const mark = (id, value) => post(`${of(id)}/marks`, value);

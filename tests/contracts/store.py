@@ -153,6 +153,9 @@ class StoreContract:
         store.append(lines("a", spoken(2), first=2))  # talking on makes a call no newer
         assert [summary.call for summary in store.calls()] == list("edcba")
         assert [summary.call for summary in store.calls(limit=2, offset=1)] == ["d", "c"]
+        store.append(lines("d", ENDED, first=2))
+        assert [summary.call for summary in store.calls(live=True)] == list("ecba")
+        assert [summary.call for summary in store.calls(limit=2, offset=1, live=True)] == ["c", "b"]
         assert store.calls(limit=0) == store.calls(offset=99) == store.calls(offset=10**30) == []
 
     def test_flagged_calls_come_in_the_order_of_need(self, store: Store) -> None:

@@ -28,7 +28,7 @@ MESSAGE = shape(
         "content": TEXT,
         "languageCode": TEXT,
         "participant": {"type": "string", "pattern": r"^projects/[^/]+/conversations/[^/]+/participants/[^/]+$"},
-        "participantRole": {"enum": ["HUMAN_AGENT", "END_USER"]},
+        "participantRole": {"enum": ["HUMAN_AGENT", "END_USER", "AUTOMATED_AGENT"]},
     },
     {"createTime": {"type": "string", "format": "date-time"}, "sentimentAnalysis": SENTIMENT},
 )
@@ -116,6 +116,13 @@ def test_a_turn_comes_again_when_an_article_joins_it() -> None:
     assert third["responses"] == []
     last = page(len(CALL), int(third["nextPageToken"]))
     assert [articles(each) for each in last["responses"]] == [["s1", "s4"]] and "nextPageToken" not in last
+
+
+def test_a_bot_that_writes_is_an_automated_agent() -> None:
+    made = responses([Entry("c", 1, 0, STARTED), Entry("c", 2, 0, said("u1", "system", 0, "I am the bot."))], 0, False)
+    jsonschema.validate(made, PAGE, format_checker=jsonschema.FormatChecker())
+    (bot,) = made["responses"]
+    assert bot["message"]["participantRole"] == "AUTOMATED_AGENT"
 
 
 async def test_a_real_call_has_that_shape(server: door.Door) -> None:

@@ -89,7 +89,7 @@ def test_the_example_of_the_specification() -> None:
     assert headers["webhook-signature"] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 
 
-@pytest.mark.parametrize("secret", ["", " ", "secret", "whsec_x", "whsec_" + "A" * 28, "whsec_" + "A" * 100])
+@pytest.mark.parametrize("secret", ["", " ", "secret", "whsec_x", "whsec_é", "whsec_" + "A" * 28, "whsec_" + "A" * 100])
 def test_a_secret_that_protects_nothing_is_refused(secret: str) -> None:
     with pytest.raises(ConfigError, match=r"webhooks\.secret"):
         keys(secret)

@@ -83,6 +83,13 @@ def test_each_entry_is_told_once() -> None:
     assert told == ["c-1-u1", "c-1-u2", "threat", "billing", "negative"] and after == -1
 
 
+def test_a_bot_that_writes_is_a_virtual_agent() -> None:
+    made = bodies([Entry("c", 1, 0, STARTED), Entry("c", 2, 0, said("u1", "system", 0, "I am the bot."))], 0, False)
+    jsonschema.validate(made, PAGE)
+    (bot,) = made["messages"]
+    assert (bot["participantId"], bot["senderType"]) == ("system", "VIRTUAL_AGENT")
+
+
 async def test_a_real_call_has_that_shape(server: door.Door) -> None:
     call = new_id()
     await replay.play(replay.read(SHIPPED), server.ws, call=call, speed=30)

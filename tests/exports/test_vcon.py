@@ -17,6 +17,7 @@ import jsonschema
 import pytest
 
 from assist import replay
+from assist.audio import Party
 from assist.conversation import Evidence, Finding, Flag, Suggestion, Transcript, Word
 from assist.events import (
     AnyEvent,
@@ -56,7 +57,7 @@ def check(made: Any) -> None:
     parties, dialogs = len(made["parties"]), len(made["dialog"])
     assert all(each["dialog"] < dialogs for each in [*made["analysis"], *made["attachments"]])
     assert all(each["party"] < parties for each in made["attachments"])
-    assert all(index < parties for index in made["dialog"][0]["parties"])
+    assert all(index < parties for dialog in made["dialog"] for index in dialog["parties"])
 
 
 def of(made: Any, kind: str) -> Any:
@@ -65,9 +66,9 @@ def of(made: Any, kind: str) -> Any:
     return found["body"]
 
 
-def vcon(*events: AnyEvent) -> Any:
+def vcon(*events: AnyEvent, started: CallStarted = STARTED) -> Any:
     """What a log of these comes to."""
-    entries = [Entry("c-1", seq, seq * 1000, event) for seq, event in enumerate((STARTED, *events), 1)]
+    entries = [Entry("c-1", seq, seq * 1000, event) for seq, event in enumerate((started, *events), 1)]
     summary: CallSummary | None = None
     for entry in entries:
         summary = summarise(summary, entry)
@@ -95,6 +96,16 @@ def test_parties_stand_in_the_order_of_the_channels() -> None:
     assert made["dialog"][0]["parties"] == [0, 1]
     assert made["dialog"][0]["start"] == made["created_at"] == STARTED.started_at
     assert made["attachments"][0]["body"] == STARTED.metadata
+
+
+def test_each_message_in_writing_is_a_dialog_of_one_party() -> None:
+    written = CallStarted(STARTED.started_at, "text", ("agent", "customer", "system"), "text", 0, "")
+    texts: list[tuple[Party, str]] = [("system", "I am the bot."), ("customer", "Hello."), ("agent", "Good morning.")]
+    turns = [Transcribed(Transcript(f"u{n}", party, n, n, text)) for n, (party, text) in enumerate(texts)]
+    made = vcon(*turns, started=written)
+    told = [(made["parties"][index]["role"], each["body"]) for each in made["dialog"] for index in each["parties"]]
+    assert told == texts
+    assert made["parties"][2]["type"] == "bot"
 
 
 def test_the_transcript_is_what_was_final_in_the_order_of_speech() -> None:

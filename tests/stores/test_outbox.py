@@ -15,15 +15,15 @@ LETTER = Dead("msg_1", "c", 4, "call.ended", b"{}", "500")
 
 def test_positions_and_dead_letters_are_there_again(tmp_path: Path) -> None:
     first = Outbox(tmp_path / "o.db")
-    assert first.new and first.position("c") == (0, None)
-    first.begin([("old", 9)])
+    assert first.is_new("http://x") and first.position("c") == (0, None)
+    first.begin("http://x", [("old", 9)])
     first.refused("c", 3, 100.0)
     first.bury(LETTER, 100.0)
     first.bury(LETTER._replace(why="again"), 100.0)
     first.gone("http://x", True)
     first.close()
     second = Outbox(tmp_path / "o.db")
-    assert not second.new
+    assert not second.is_new("http://x") and second.is_new("http://y")
     assert (second.position("old"), second.position("c")) == ((9, None), (4, 100.0))
     assert second.dead() == (1, LETTER) and second.dead(1) is None
     second.reached("c", 5)
@@ -38,8 +38,51 @@ def test_positions_and_dead_letters_are_there_again(tmp_path: Path) -> None:
 def test_a_file_that_never_began_is_still_new(tmp_path: Path) -> None:
     Outbox(tmp_path / "o.db").close()  # a crash before `begin`
     again = Outbox(tmp_path / "o.db")
-    assert again.new
+    assert again.is_new("http://x")
     again.close()
+
+
+def test_after_a_rest_everybody_is_new_and_dead_letters_are_there(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path / "o.db")
+    outbox.begin("http://x")
+    outbox.bury(LETTER, 1.0)
+    outbox.rest()
+    outbox.close()
+    again = Outbox(tmp_path / "o.db")
+    assert again.is_new("http://x") and again.dead() == (1, LETTER)
+    again.close()
+
+
+VERSION_1 = """
+CREATE TABLE cursor (call TEXT PRIMARY KEY, seq INTEGER NOT NULL, failing_since REAL) WITHOUT ROWID;
+CREATE TABLE dead (
+    number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, call TEXT NOT NULL, seq INTEGER NOT NULL, type TEXT NOT NULL,
+    body BLOB NOT NULL, why TEXT NOT NULL
+);
+CREATE TABLE gone (url TEXT PRIMARY KEY) WITHOUT ROWID;
+INSERT INTO cursor VALUES ('c', 3, 100.0);
+INSERT INTO dead VALUES (1, 'msg_1', 'c', 4, 'call.ended', '{}', '500');
+INSERT INTO gone VALUES ('http://y');
+"""
+
+
+@pytest.mark.parametrize("began", [True, False])
+def test_a_file_of_version_1_loses_nothing(tmp_path: Path, began: bool) -> None:
+    """It does not say who was told; whoever is told next is taken to be the one."""
+    with sqlite3.connect(tmp_path / "o.db") as connection:
+        connection.executescript(VERSION_1 + f"PRAGMA user_version = {began:d};")
+    connection.close()
+    for _ in range(2):
+        outbox = Outbox(tmp_path / "o.db")
+        assert outbox.is_new("http://x") is not began
+        outbox.close()
+    outbox = Outbox(tmp_path / "o.db")
+    outbox.begin("http://x")
+    assert not outbox.is_new("http://x") and outbox.is_new("http://z")
+    assert outbox.position("c") == (3, 100.0) and outbox.is_gone("http://y")
+    found = outbox.dead()
+    assert found and found[1].id == "msg_1"
+    outbox.close()
 
 
 def test_it_is_nobody_elses_to_read(tmp_path: Path) -> None:

@@ -204,16 +204,17 @@ def make_app(stage: Stage) -> FastAPI:
 
 def _reading(app: FastAPI, stage: Stage) -> None:
     @app.get("/calls")
-    async def calls() -> Any:
-        return {"calls": [plain(t.summary()) for t in reversed(stage.tapes.values())]}
+    async def calls(limit: int = 200, live: bool = False) -> Any:
+        known = [t.summary() for t in reversed(stage.tapes.values())]
+        return {"calls": [plain(each) for each in known if not (live and each.ended)][:limit]}
 
     @app.get("/calls/{call}")
     async def one(call: str) -> Any:
         return plain(stage.tape(call).summary())
 
     @app.get("/calls/{call}/log")
-    async def log(call: str, after: int = 0) -> Response:
-        raw = b",".join(encode(entry) for entry in stage.tape(call).seen[after:])
+    async def log(call: str, after: int = 0, limit: int = 10_000) -> Response:
+        raw = b",".join(encode(entry) for entry in stage.tape(call).seen[after : after + limit])
         return Response(b'{"entries":[' + raw + b"]}", media_type="application/json")
 
     @app.get("/calls/{call}/audio")

@@ -127,6 +127,17 @@ def test_the_list_of_calls(stage: Stage, opened: Open) -> None:
     expect(page.locator("#phase")).to_have_text("Recording")
 
 
+def test_a_long_call_stays_in_sight_however_many_come_after_it(stage: Stage, opened: Open) -> None:
+    put_at_offer(stage, "long")
+    for number in range(200):
+        stage.put(record(f"past-{number}", CAMERA[:1], partials=False))
+    page = opened("/", 1280)
+    expect(page.locator("#past .call")).to_have_count(200)
+    expect(page.locator("#live .call")).to_have_attribute("data-call", "long")
+    expect(opened("/overlay?call=live").locator("#phase")).to_have_text("Live")
+    expect(opened("/overlay?call=live&agent=Sam%20Field").locator("#phase")).to_have_text("Live")
+
+
 # ---- room and contrast
 
 AWKWARD: Final = {

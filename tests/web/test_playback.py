@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from playwright.sync_api import expect
 
-from assist.events import Flagged, Transcribed
+from assist.conversation import Transcript
+from assist.events import Entry, Flagged, Transcribed
 from tests.web.conftest import Open
 from tests.web.fixture import Stage
-from tests.web.recorded import CAMERA, Line, finals, record
+from tests.web.recorded import CAMERA, Line, finals, in_order, record
 from tests.web.seen import card, sound_s, told, turns, wait_for
 
 
@@ -33,6 +34,19 @@ def test_a_past_call_replays_in_step_with_its_sound(stage: Stage, opened: Open) 
     page.keyboard.press("Space")
     page.locator("#show-all").check()
     assert turns(page) == told(entries)
+
+
+def test_a_very_long_call_is_there_to_its_end(stage: Stage, opened: Open) -> None:
+    """Its log comes in more than one answer."""
+    first, *rest = record("past")
+    said = Transcript("u-long", "customer", 0, 400, "well", stage="partial")
+    entries = in_order([first, *(Entry("past", 0, 300, Transcribed(said)) for _ in range(20_000)), *rest])
+    stage.put(entries, sound=True)
+    review = opened("/review?call=past&rule=escalation", 1280)
+    expect(review.locator("#evidence")).to_contain_text("speak to a supervisor")
+    assert review.locator("#transcript li").count() == len(list(finals(entries))) + 1
+    page = opened("/overlay?call=past&all")
+    expect(page.locator("#transcript li").last).to_contain_text("Thank you for calling Northgate, goodbye.")
 
 
 def test_a_flagged_call_opens_at_its_evidence_and_takes_a_verdict(stage: Stage, opened: Open) -> None:
