@@ -22,6 +22,7 @@ from assist.house import House
 from assist.ingest import Ingest
 from assist.protocols import Opened
 from assist.protocols.audiohook import AudioHook
+from assist.protocols.plain import Plain
 from assist.protocols.text import TextMessage
 from assist.stores.memory import Memory
 from tests import genesys
@@ -206,3 +207,32 @@ async def test_a_disk_that_hangs_is_told_in_time_to_who_waits(house: House) -> N
     assert [each["type"] for each in told] == ["disconnect", "closed"]
     assert told[0]["parameters"]["info"].startswith("503 busy: the call could not be opened within 0.3 s")
     assert not house.calls
+
+
+async def test_a_call_that_is_being_let_in_when_the_server_leaves_is_let_in(house: House) -> None:
+    came: asyncio.Queue[Message] = asyncio.Queue()
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+        if "welcome" in str(message.get("text")):
+            came.put_nowait({"type": "websocket.receive", "text": json.dumps({"type": "bye"})})
+
+    scope = {"type": "websocket", "path": "/", "raw_path": b"/", "query_string": b"", "headers": []}
+    hello = {"type": "hello", "call": "c", "channels": list(BOTH)}
+    for message in ({"type": "websocket.connect"}, {"type": "websocket.receive", "text": json.dumps(hello)}):
+        came.put_nowait(message)
+    store = house.store
+    assert isinstance(store, Slow)
+    store.go.clear()
+    serving = asyncio.create_task(Ingest(WebSocket(scope, came.get, send), Plain(), house).serve())
+    async with asyncio.timeout(20):
+        while "c" not in house.calls:
+            await asyncio.sleep(0.01)
+    house.draining.set()
+    await asyncio.sleep(0.05)
+    store.go.set()
+    await asyncio.wait_for(serving, 10)
+    assert [json.loads(each["text"])["type"] for each in sent if "text" in each] == ["welcome", "ack", "ended"]
+    last = store.read("c")[-1].entry.event
+    assert isinstance(last, CallEnded) and last.reason == "bye"
