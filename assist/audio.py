@@ -164,6 +164,16 @@ class Leg:
         rest_ms, self._rest = self.rest_ms, b""
         return rest_ms
 
+    def skip(self, payload: bytes = b"") -> float:
+        """Let audio pass unheard, with what does not fill a frame. How much that was, in ms.
+
+        Half a sample is kept: its other half comes next, and all that follows would be noise without it.
+        """
+        data = self._rest + payload
+        whole = len(data) // self.width * self.width
+        self._rest = data[whole:]
+        return whole * 1000 / self.width / self.rate_hz
+
     def push(self, payload: bytes) -> list[tuple[bytes, bytes]]:
         """Bytes as received to whole frames, oldest first: PCM (320 or 640 bytes), and the bytes they came from."""
         if len(payload) == self.frame_bytes and not self._rest:  # what nearly every message is
