@@ -64,7 +64,8 @@ from assist.transcribe import Gate, Job
 
 log = logging.getLogger("assist.call")
 
-LAST_FINALS_S = 60.0
+LAST_FINALS_S = 100.0
+"""Longer than the gate waits for a recogniser (server.py): what is heard anew after a hang is a final still."""
 FIRST_PARTIAL_MS = 600
 STARVING_MS = 120
 """A frame this late may be one that is not sent: silence. Less is jitter, and would cut a pause at random."""
