@@ -54,10 +54,6 @@ class Utterance:
         """int16, shape (n,), 16 kHz: made when somebody listens, as many an utterance is withdrawn before that."""
         return widened(self.sound, self.rate_hz)
 
-    def floats(self) -> NDArray[np.float32]:
-        """The samples as float32 in -1..1, shape (n,)."""
-        return self.samples.astype(np.float32) / 32768.0
-
 
 def _mulaw_table() -> Samples:
     # ITU-T G.711: inverted bits; sign, 3 bits of exponent, 4 of mantissa, bias 0x84.
@@ -212,7 +208,6 @@ class Timeline(Generic[T]):
         self.position_ms: int | None = None
         self.missing: list[tuple[int, int]] = []
         """Holes found, as (start_ms, end_ms); the reader empties it."""
-        self.stalls = 0
         self._held: list[T] = []
         self._held_since_ms = 0
 
@@ -265,8 +260,6 @@ class Timeline(Generic[T]):
                 return []
             self.missing.append((self.position_ms, self.position_ms + late_ms))
             self.position_ms += late_ms
-        else:
-            self.stalls += 1
         held, self._held = self._held, []
         return self._release(held)
 

@@ -84,7 +84,7 @@ async def test_a_socket_that_gives_up_while_its_call_is_let_in_leaves_no_call_be
     opening.cancel()
     await asyncio.gather(opening, return_exceptions=True)
     house.store.go.set()
-    assert (house.calls, house.hub.live) == ({}, ())
+    assert (house.calls, house.hub._live) == ({}, {})
     await house.keeper.flush()
     last = house.store.read("c")[-1].entry.event
     assert isinstance(last, CallEnded)
@@ -149,7 +149,7 @@ async def test_a_journal_that_cannot_be_made_lets_the_id_go(house: House, tmp_pa
     house.keeper.path("c").parent.write_bytes(b"")  # a file where the folder should be
     with pytest.raises(StoreFailed):
         await house.open_call(OPENED)
-    assert (house.calls, house.hub.live) == ({}, ())
+    assert (house.calls, house.hub._live) == ({}, {})
     house.keeper.path("c").parent.unlink()
     call = await house.open_call(OPENED)
     call.end("bye")
