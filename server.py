@@ -91,9 +91,9 @@ TIDY_S = 60.0
 STOP_S = 1.0
 """So long streams that have ended may take to say so."""
 
-IN_HERE_S, APART_S = 30.0, 60.0
+IN_HERE_S, APART_S = 30.0, 90.0
 """When the gate gives up on an utterance. A process that hangs is ended and replaced before, and what it heard is heard
-anew (models/apart.py), which must not be given up meanwhile."""
+anew (models/apart.py), which must not be given up meanwhile: who hangs is found in a batch, then alone."""
 
 
 def dialects(settings: Settings) -> Dialects:

@@ -54,10 +54,6 @@ class Utterance:
         """int16, shape (n,), 16 kHz: made when somebody listens, as many an utterance is withdrawn before that."""
         return widened(self.sound, self.rate_hz)
 
-    def floats(self) -> NDArray[np.float32]:
-        """The samples as float32 in -1..1, shape (n,)."""
-        return self.samples.astype(np.float32) / 32768.0
-
 
 def _mulaw_table() -> Samples:
     # ITU-T G.711: inverted bits; sign, 3 bits of exponent, 4 of mantissa, bias 0x84.
@@ -164,6 +160,16 @@ class Leg:
         rest_ms, self._rest = self.rest_ms, b""
         return rest_ms
 
+    def skip(self, payload: bytes = b"") -> float:
+        """Let audio pass unheard, with what does not fill a frame. How much that was, in ms.
+
+        Half a sample is kept: its other half comes next, and all that follows would be noise without it.
+        """
+        data = self._rest + payload
+        whole = len(data) // self.width * self.width
+        self._rest = data[whole:]
+        return whole * 1000 / self.width / self.rate_hz
+
     def push(self, payload: bytes) -> list[tuple[bytes, bytes]]:
         """Bytes as received to whole frames, oldest first: PCM (320 or 640 bytes), and the bytes they came from."""
         if len(payload) == self.frame_bytes and not self._rest:  # what nearly every message is
@@ -202,7 +208,6 @@ class Timeline(Generic[T]):
         self.position_ms: int | None = None
         self.missing: list[tuple[int, int]] = []
         """Holes found, as (start_ms, end_ms); the reader empties it."""
-        self.stalls = 0
         self._held: list[T] = []
         self._held_since_ms = 0
 
@@ -255,8 +260,6 @@ class Timeline(Generic[T]):
                 return []
             self.missing.append((self.position_ms, self.position_ms + late_ms))
             self.position_ms += late_ms
-        else:
-            self.stalls += 1
         held, self._held = self._held, []
         return self._release(held)
 

@@ -64,7 +64,8 @@ from assist.transcribe import Gate, Job
 
 log = logging.getLogger("assist.call")
 
-LAST_FINALS_S = 60.0
+LAST_FINALS_S = 100.0
+"""Longer than the gate waits for a recogniser (server.py): what is heard anew after a hang is a final still."""
 FIRST_PARTIAL_MS = 600
 STARVING_MS = 120
 """A frame this late may be one that is not sent: silence. Less is jitter, and would cut a pause at random."""
@@ -206,7 +207,7 @@ class Call:
                 self.hear(party, each)
             return
         if self._paused:
-            side.paused_ms += length_ms
+            side.paused_ms += side.leg.skip(payload)
             return
         if side.leg.width > 1:
             for each in payloads:
@@ -244,7 +245,8 @@ class Call:
                 f"{party}: {taken_ms / 1000:.1f} s of audio in {now_ms / 1000:.1f} s; at most "
                 f"{self.parts.burst_s:g} s ahead of {self.parts.speed:g} times real time"
             )
-        if (side.timeline.position_ms or 0) + length_ms > LONGEST_HOURS * 3_600_000 - 60_000:
+        # A first frame stands where it came, and so does one after silence that nobody sent.
+        if max(side.timeline.position_ms or 0, now_ms) + length_ms > LONGEST_HOURS * 3_600_000 - 60_000:
             raise TooLong(f"a call of {LONGEST_HOURS} hours")
         side.taken_ms = taken_ms
 
@@ -276,8 +278,7 @@ class Call:
             return
         side = self._sides[party]
         with contextlib.suppress(StoreFailed):
-            self._take(party, side, side.timeline.flush(self.now_ms), self.now_ms)
-            self._heed(party, side, side.segmenter.finish())
+            self._finish(party, side)
         side.cut_off_ms += side.leg.cut_off()
         with contextlib.suppress(StoreFailed):
             self._publish(LegLeft(party, reason))
@@ -297,8 +298,7 @@ class Call:
     def cut(self) -> dict[str, Party]:
         """What is being said ends here. Utterances, in order, whose final or failure is still to be published."""
         for party, side in self._sides.items():
-            self._take(party, side, side.timeline.flush(self.now_ms), self.now_ms)
-            self._heed(party, side, side.segmenter.finish())
+            self._finish(party, side)
         return dict(self._waiting)
 
     def pause(self, reason: str) -> None:
@@ -306,8 +306,8 @@ class Call:
         if self._paused:
             return self.note("second_pause")
         for party, side in self._sides.items():
-            self._take(party, side, side.timeline.flush(self.now_ms), self.now_ms)
-            self._heed(party, side, side.segmenter.finish())
+            self._finish(party, side)
+            side.cut_off_ms += side.leg.skip()
         self._paused = True
         self._channels.pause(True)
         self._publish(Paused(reason))
@@ -324,39 +324,65 @@ class Call:
         self._publish(Resumed(reason))
 
     def _take(self, party: Party, side: Side, placed: list[tuple[int, tuple[bytes, bytes]]], now_ms: int) -> None:
+        # All frames first: when something cannot be published, what was taken is in the books all the same.
+        signals: list[Signal] = []
+        if placed:
+            rate_hz, first_ms = self.opened.rate_hz, placed[0][0]
+            end_ms = placed[-1][0] + FRAME_MS
+            raw = placed[0][1][1] if len(placed) == 1 else b"".join(raw for _, (_, raw) in placed)
+            self.sound.add(party, first_ms * rate_hz // 1000, raw, end_ms)
+            side.lag_ms = now_ms - end_ms if now_ms > end_ms else 0
+            push, look = side.segmenter.push, self._channels.push
+            for at_ms, (pcm, _) in placed:
+                look(party, at_ms, pcm)
+                if found := push(at_ms, pcm):
+                    signals += found
         if side.timeline.missing:
-            for start_ms, end_ms in side.timeline.missing:
-                side.missing_ms += end_ms - start_ms
-                self.note("missing")
-                self._publish(Missing(party, start_ms, end_ms))
-            side.timeline.missing.clear()
-        if not placed:
-            return
-        rate_hz, first_ms = self.opened.rate_hz, placed[0][0]
-        end_ms = placed[-1][0] + FRAME_MS
-        raw = placed[0][1][1] if len(placed) == 1 else b"".join(raw for _, (_, raw) in placed)
-        self.sound.add(party, first_ms * rate_hz // 1000, raw, end_ms)
-        side.lag_ms = now_ms - end_ms if now_ms > end_ms else 0
-        push, look = side.segmenter.push, self._channels.push
-        for at_ms, (pcm, _) in placed:
-            look(party, at_ms, pcm)
-            if signals := push(at_ms, pcm):
+            try:
+                self._tell_missing(party, side)
+            finally:
                 self._heed(party, side, signals)
+        elif signals:
+            self._heed(party, side, signals)
+
+    def _tell_missing(self, party: Party, side: Side) -> None:
+        missing, side.timeline.missing = side.timeline.missing, []
+        side.missing_ms += sum(end_ms - start_ms for start_ms, end_ms in missing)
+        for start_ms, end_ms in missing:
+            self.note("missing")
+            self._publish(Missing(party, start_ms, end_ms))
+
+    def _finish(self, party: Party, side: Side) -> None:
+        """What is held back is taken and what is being said ends here. Raises StoreFailed when it is in the books."""
+        try:
+            self._take(party, side, side.timeline.flush(self.now_ms), self.now_ms)
+        finally:
+            self._heed(party, side, side.segmenter.finish())
 
     def _heed(self, party: Party, side: Side, signals: list[Signal]) -> None:
+        """All of them, also where one cannot be published. Raises StoreFailed then."""
+        refused: StoreFailed | None = None
         for signal in signals:
-            match signal:
-                case Began():
-                    side.partial_at_ms = signal.start_ms + FIRST_PARTIAL_MS
-                    self._publish(SpeechStarted(self._role(party), signal.start_ms))
-                case PausedSpeech():
-                    self._speculate(side, signal.utterance)
-                case WentOn():
-                    self._withdraw(side)
-                case Ended():
-                    self._finalise(side, signal)
-                case Blip():
-                    self._publish(Skipped(party, signal.start_ms, signal.end_ms, "too_short"))
+            try:
+                self._act_on(party, side, signal)
+            except StoreFailed as error:
+                refused = refused or error
+        if refused:
+            raise refused
+
+    def _act_on(self, party: Party, side: Side, signal: Signal) -> None:
+        match signal:
+            case Began():
+                side.partial_at_ms = signal.start_ms + FIRST_PARTIAL_MS
+                self._publish(SpeechStarted(self._role(party), signal.start_ms))
+            case PausedSpeech():
+                self._speculate(side, signal.utterance)
+            case WentOn():
+                self._withdraw(side)
+            case Ended():
+                self._finalise(side, signal)
+            case Blip():
+                self._publish(Skipped(party, signal.start_ms, signal.end_ms, "too_short"))
 
     def _speculate(self, side: Side, utterance: Utterance) -> None:
         self._withdraw(side)
@@ -492,8 +518,7 @@ class Call:
         try:
             for party, side in self._sides.items():
                 with contextlib.suppress(StoreFailed):  # what cannot be kept is not told; the other party's still is
-                    self._take(party, side, side.timeline.flush(self.now_ms), self.now_ms)
-                    self._heed(party, side, side.segmenter.finish())
+                    self._finish(party, side)
         finally:
             self._ending.set()
             self._backlog.put_nowait(None)

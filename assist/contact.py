@@ -70,6 +70,8 @@ async def take(house: House, contact: Contact) -> dict[str, Any]:
     said = [wrote(message.party, message.text) for message in contact.messages]  # all is read before any is kept
     call = await house.open_call(described)
     life = asyncio.create_task(call.run(), name=f"call-{call.opened.call}")
+    # However it ends and whoever still waits for it: a call that has ended gives its place back.
+    life.add_done_callback(lambda _: house.leave(call))
     try:
         for at_ms, things in zip(moments, said, strict=True):
             for each in things:
@@ -80,7 +82,6 @@ async def take(house: House, contact: Contact) -> dict[str, Any]:
     finally:
         call.end("bye")
         await asyncio.shield(life)
-        house.leave(call)
     await house.keeper.flush(synced=False)
     return {"call": call.opened.call, **findings([line.entry for line in call.log.lines])}
 

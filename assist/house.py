@@ -19,7 +19,7 @@ from assist.admission import TYPICAL_S, Admission
 from assist.audio import SAMPLES_PER_MS, Utterance
 from assist.call import Call, Parts
 from assist.config import Settings
-from assist.errors import Busy, Draining, DuplicateCall, UnknownCall
+from assist.errors import Busy, Draining, DuplicateCall, StoreFailed, UnknownCall
 from assist.events import Entry, Marked, Reviewed
 from assist.hub import Hub, Store
 from assist.keep import Keeper, Sound, recover
@@ -161,10 +161,14 @@ class House:
         # From here the call is in the store before any of its audio is acknowledged.
         try:
             await self.keeper.flush(synced=False)
-        except asyncio.CancelledError:  # the socket waits no longer, and nobody else would end this call
-            call.end("lost")
-            await call.run()
-            self.leave(call)
+            if not call.log.kept:
+                raise StoreFailed(f"the call cannot be kept: {self.keeper.failing}")
+        except BaseException as error:  # the socket waits no longer, or the disk refuses: nobody else would end it
+            call.end("lost" if isinstance(error, asyncio.CancelledError) else "error:store_failed")
+            try:
+                await call.run()
+            finally:
+                self.leave(call)
             raise
         return call
 

@@ -125,11 +125,6 @@ class Hub:
         self._remember_bytes = remember_bytes
         self._past_bytes: dict[str, int] = {}
 
-    @property
-    def live(self) -> tuple[str, ...]:
-        """Ids of live calls, oldest first."""
-        return tuple(self._live)
-
     async def open(self, call: str, look: Look = asyncio.to_thread) -> Log:
         """A new log. Raises DuplicateCall where the id is live or in the store.
 

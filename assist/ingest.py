@@ -97,6 +97,8 @@ class Ingest:
         self.files = files
         self.most_bytes = house.settings.ingest.max_message_bytes * (FILE_TIMES if files else 1)
         self.call: Call | None = None
+        self._opening = False
+        """Its call has been asked for, and is let in or refused by what was so then."""
         self.error: AssistError | None = None
         """What kept it out, or ended it."""
         self._life: asyncio.Task[None] | None = None
@@ -314,6 +316,7 @@ class Ingest:
 
     async def _do(self, said: Said) -> None:
         if isinstance(said, Opened):
+            self._opening = True
             call = self.call = await self._open(said)
             if not self._legs:
                 self._life = asyncio.create_task(call.run(), name=f"call-{call.opened.call}")
@@ -382,11 +385,13 @@ class Ingest:
                     await self._say(partial(self.protocol.ack, *state))
 
     async def _drained(self) -> None:
-        """Returns when the server will wait for this call no longer."""
+        """Returns when the server will wait for this call no longer: at once where there is none, nor can be one."""
         await self.house.draining.wait()
-        if self.call:
-            with contextlib.suppress(TimeoutError):
+        if self.call or self._opening or self.protocol.joins:  # a further leg is let in: its call is in already
+            try:
                 await asyncio.wait_for(self.house.hurry.wait(), self.house.settings.server.drain_s)
+            except TimeoutError:
+                self.house.hurry.set()  # a leg that came later is waited for no longer than those that were here
 
     async def _see_out(self, error: AssistError | None) -> None:
         if error:

@@ -35,6 +35,10 @@ _LARGEST: Final = _BODY.size + LARGEST_PAYLOAD
 _CHUNK: Final = 256 * 1024
 
 
+class NoPlace(StoreFailed):
+    """A record that no journal of this call will ever take: not what the disk says today."""
+
+
 class Header(msgspec.Struct, frozen=True):
     """What every record of the file shares. `encoding` and `rate_hz` are the legs' own."""
 
@@ -48,6 +52,10 @@ class Header(msgspec.Struct, frozen=True):
     def width(self) -> int:
         """Bytes per sample."""
         return 2 if self.encoding == "l16" else 1
+
+    def takes(self, party: Party, position: int, payload_bytes: int) -> bool:
+        """Whether there is a place for it: of a party of this call, and as in `holds`."""
+        return party in self.parties and self.holds(position, payload_bytes)
 
     def holds(self, position: int, payload_bytes: int) -> bool:
         """Whether a payload of that many bytes at `position` is whole samples within the first 24 hours."""
@@ -120,8 +128,8 @@ class Journal:
     def append(self, records: Sequence[Record]) -> None:
         """Keep these, all or none, with one write.
 
-        Raises StoreFailed if the disk refuses, if a party is not in the header, if a payload is not whole
-        samples or if it reaches beyond 24 hours; the file then ends with the last good record, as before.
+        Raises StoreFailed if the disk refuses, NoPlace if a party is not in the header, if a payload is not
+        whole samples or if it reaches beyond 24 hours; the file then ends with the last good record, as before.
         """
         data = b"".join(piece for record in records for piece in self._pieces(record))
         if data:
@@ -153,8 +161,8 @@ class Journal:
 
     def _pieces(self, record: Record) -> Iterator[bytes]:
         header = self.header
-        if record.party not in header.parties or not header.holds(record.position, len(record.payload)):
-            raise StoreFailed(f"{self.path}: no place for {len(record.payload)} bytes of {record.party}")
+        if not header.takes(record.party, record.position, len(record.payload)):
+            raise NoPlace(f"{self.path}: no place for {len(record.payload)} bytes of {record.party}")
         for at in range(0, len(record.payload), LARGEST_PAYLOAD):
             position = record.position + at // header.width
             piece = record.payload[at : at + LARGEST_PAYLOAD]

@@ -17,7 +17,7 @@ from assist.audio import Encoding, Party
 from assist.errors import StoreFailed
 from assist.events import CallEnded, Entry, Ledger, Line, Transcribed, line
 from assist.hub import Store
-from assist.journal import Journal, Record, measure, repair
+from assist.journal import Journal, NoPlace, Record, measure, repair
 
 log = logging.getLogger("assist.keep")
 
@@ -255,7 +255,15 @@ class Keeper:
 
     def _append(self, sound: Sound, pending: Pending) -> None:
         if sound.journal and pending:
-            sound.journal.append(_joined(pending, sound.journal.header.width))
+            header = sound.journal.header
+            try:
+                sound.journal.append(_joined(pending, header.width))
+            except NoPlace as error:
+                # It would be refused for ever, and the whole server be unready because of one call.
+                came = len(pending)
+                pending[:] = [each for each in pending if header.takes(each[0], each[1], len(each[2]))]
+                log.error("call %s: %d pieces of audio are not kept: %s", header.call, came - len(pending), error)
+                sound.journal.append(_joined(pending, header.width))
             for party, _, _, end_ms in pending:
                 sound.kept_ms[party] = end_ms
             pending.clear()  # before the sync: a sync that fails must not have them written again
@@ -300,13 +308,17 @@ def _unmake(making: Future[Journal]) -> None:
 def recover(store: Store, keeper_path: Callable[[str], Path]) -> list[str]:
     """Close every call that a crash cut off as `interrupted`. Returns their ids. Run before the door opens.
 
-    A log or a journal that cannot be read costs that call its books, never the server its start.
+    A log or a journal that cannot be read costs that call its books, and a summary its end, never the server its start.
     """
     closed = []
     for call in store.unfinished():
         lines: list[Line] = []
         received: dict[Party, float] = {}
-        last_seq = store.call(call).last_seq
+        try:
+            last_seq = store.call(call).last_seq
+        except StoreFailed as error:  # nor would the store add an end to it
+            log.error("call %s: it cannot be closed, its summary cannot be read: %s", call, error)
+            continue
         try:
             lines = store.read(call)
         except StoreFailed as error:  # what it says is damaged, not where it ends

@@ -95,11 +95,11 @@ def _exchanged(conversation: Conversation) -> Conversation:
 
 
 class Advice(NamedTuple):
-    """What follows from a turn, or what went wrong."""
+    """What follows from a turn, None where that went wrong, and what went wrong."""
 
-    guidance: Guidance = Guidance()
-    flags: Sequence[Flag] = ()
-    faltered: Faltered | None = None
+    guidance: Guidance | None
+    flags: Sequence[Flag] | None
+    faltered: Sequence[Faltered]
 
 
 class Thought:
@@ -252,17 +252,24 @@ class Mind:
             self._publish(Noticed(said.utterance, said.party, turn.findings), total("analyse"))
         self.conversation = thought.so_far.with_turn(turn)
         advice = await thought.advice
-        if advice.faltered:
-            return self._publish(advice.faltered, None)
-        self._guide, self._watch = thought.guide, thought.watch
+        for fault in advice.faltered:
+            self._publish(fault, None)
+        if advice.guidance is not None:
+            self._go_on_with(thought.guide)
+            if advice.guidance.suggestions and not shown:
+                self._publish(Suggested(said.utterance, advice.guidance.suggestions), total("suggest"))
+            if advice.guidance.moved:
+                self._publish(advice.guidance.moved, None)
+        if advice.flags is not None:
+            self._watch = thought.watch
+            for flag in advice.flags:
+                self._publish(Flagged(flag), None)
+
+    def _go_on_with(self, guide: Guide) -> None:
+        """Less the cards that were taken back while it was at work."""
+        self._guide = guide
         for ahead, before in self._void:
             self._guide = self._guide.having_taken_back(ahead, before)
-        if advice.guidance.suggestions and not shown:
-            self._publish(Suggested(said.utterance, advice.guidance.suggestions), total("suggest"))
-        if advice.guidance.moved:
-            self._publish(advice.guidance.moved, None)
-        for flag in advice.flags:
-            self._publish(Flagged(flag), None)
 
     def _holds(self, thought: Thought) -> bool:
         """Nothing has been heard or shown since it was begun."""
@@ -282,7 +289,8 @@ class Mind:
         current = self._eager.get(said.party) is eager and eager.thought is thought and self._holds(thought)
         if self._working or not current:  # a turn that is being understood forgets what is shown meanwhile
             return
-        suggestions = () if done.cancelled() or done.exception() else done.result().guidance.suggestions
+        advice = None if done.cancelled() or done.exception() else done.result()
+        suggestions = advice.guidance.suggestions if advice and advice.guidance else ()
         if suggestions and eager.show:
             eager.before = self._guide
             thought.root = self._guide = self._guide.having_shown(thought.guide)
@@ -319,11 +327,17 @@ class Mind:
 
     async def _advised(self, thought: Thought, turn: Turn) -> Advice:
         at_ms, with_it, utterance = self._now_ms(), thought.so_far.with_turn(turn), turn.transcript.utterance
-        try:
-            return await self._thinkers.think(
-                lambda: Advice(thought.guide.after(with_it), thought.watch.after(with_it, at_ms))
-            )
-        except TimeoutError as error:
-            return Advice(faltered=Faltered("suggest", "timeout", str(error), utterance))
-        except Exception as error:  # guidance reads anybody's knowledge base: the transcript must go on without it
-            return Advice(faltered=Faltered("suggest", "suggest_failed", repr(error)[:300], utterance))
+        faltered: list[Faltered] = []
+
+        async def of(part: str, work: Callable[[], T]) -> T | None:
+            try:
+                return await self._thinkers.think(work)
+            except TimeoutError as error:
+                faltered.append(Faltered(part, "timeout", str(error), utterance))
+            except Exception as error:  # guidance reads anybody's knowledge base: the transcript must go on without it
+                faltered.append(Faltered(part, f"{part}_failed", repr(error)[:300], utterance))
+            return None
+
+        # Each by itself: who reviews calls must hear of a flag although no card was found, and in time.
+        flags = await of("flag", lambda: thought.watch.after(with_it, at_ms))
+        return Advice(await of("suggest", lambda: thought.guide.after(with_it)), flags, faltered)

@@ -180,11 +180,6 @@ class Segmenter:
         self._recent = deque(maxlen=self._onset_frames + 2)
 
     @property
-    def speaking_ms(self) -> int:
-        """How long the utterance being heard lasts so far; 0 in silence."""
-        return 0 if self.state == "quiet" else self._next_ms - self._start_ms
-
-    @property
     def utterance_id(self) -> str:
         """The id of the utterance being heard (or of the next one)."""
         return f"{self.party}-{self._count + 1}"

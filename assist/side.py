@@ -38,7 +38,7 @@ class Side:
     unsettled_ms: float = 0.0
     missing_ms: float = 0.0
     cut_off_ms: float = 0.0
-    """What did not fill a frame when the party's socket went."""
+    """What did not fill a frame when the party's socket went, or at a pause."""
     speculative: Job | None = None
     speculative_shown: bool = False
     partial: Job | None = None

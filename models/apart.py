@@ -42,7 +42,8 @@ log = logging.getLogger("assist.apart")
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 LIMIT_S: Final = 8.0
-LIMIT_PER_S: Final = 2.0  # more time for longer speech
+LIMIT_PER_S: Final = 2.0
+"""More time for longer speech. With more of either, `APART_S` in server.py must grow."""
 START_S: Final = 300.0  # large weights from a slow disk
 TICK_S: Final = 0.25  # how often somebody looks for what is overdue
 STEP_S: Final = 0.5
@@ -327,7 +328,8 @@ class Apart:
 
     def _ask(self, utterances: Sequence[Utterance], *, alone: bool) -> tuple[Heard, ...]:
         """Raises Gone, and RecogniserFailed where there is no process to ask."""
-        seconds = sum(each.length_s for each in utterances)
+        # A batch has the time of its longest: with the sum of all, who is in it would wait longer than the gate does.
+        seconds = max(each.length_s for each in utterances)
         limit_s, limit_per_s = self._limits_s
         with self._turn_of(alone) as child:
             return child.ask(Request(next(self._numbers), utterances, limit_s + limit_per_s * seconds))
@@ -442,7 +444,8 @@ def load(
 ) -> Apart:
     """What `load(**options)` of `module` ("models.whisper") makes, in `processes` (0: one per core), and warm.
 
-    An utterance is given `limit_s` and `limit_per_s` for every second of its sound. `notices` says why, for as long as
+    An utterance is given `limit_s` and `limit_per_s` for every second of its sound, several together as much as the
+    longest of them. `notices` says why, for as long as
     a process cannot be started again. Raises ConfigError and ModelMissing, with the recogniser's own words.
     """
     places = processes or len(os.sched_getaffinity(0))

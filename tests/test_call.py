@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import threading
 import time
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from assist.analyse import Analyser
 from assist.audio import Party, Utterance
 from assist.conversation import Conversation, Evidence, Finding, Heard, Transcript
-from assist.errors import AssistError, RecogniserFailed, TooFast
+from assist.errors import AssistError, RecogniserFailed, StoreFailed, TooFast, TooLong
 from assist.events import (
     CallEnded,
     ChannelFaulted,
@@ -114,6 +115,43 @@ def check_skips(made: Scene, last: CallEnded) -> None:
     for party, ledger in last.ledger.items():
         for reason in ("too_short", "recogniser_failed"):
             assert told.get((party, reason), 0.0) == ledger.skipped_ms.get(reason, 0.0)
+
+
+@pytest.mark.parametrize("room", range(12))
+async def test_the_ledger_adds_up_where_the_store_takes_no_more(room: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("assist.keep.MOST_LINES", 1 + room)  # nothing is written before the end: all lines wait
+    data = mulaw([(True, 600), (False, 700), (True, 40), (False, 660)])
+    async with scene(partials=False) as made:
+        with contextlib.suppress(StoreFailed):
+            for party in 3 * BOTH:
+                if not made.call.ending:  # by itself, where a final finds no room
+                    made.clock.now += 2
+                    made.given[party] += data
+                    made.call.hear(party, data[:7_000], data[7_000:])
+                    made.call.lost(party, 700)
+                    await asyncio.sleep(0.02)
+            made.call.left("agent", "closed")
+        made.call.end("error:store_failed")
+        await asyncio.gather(made.life, return_exceptions=True)
+        last = made.check()
+    for party in BOTH:
+        assert last.ledger[party].received_ms == len(made.given[party]) / 8
+        assert last.ledger[party].received_ms + last.ledger[party].missing_ms <= last.duration_ms, "a hole counts once"
+
+
+@pytest.mark.parametrize("paused", [False, True])
+async def test_first_audio_after_a_day_is_too_long(paused: bool) -> None:
+    async with scene() as made:
+        if paused:
+            made.call.pause("hold")
+        made.clock.now += 24 * 3_600 + 60
+        if paused:
+            made.call.resume("")
+        with pytest.raises(TooLong):
+            made.call.hear("customer", bytes(160))
+        await made.keeper.flush()
+        assert made.keeper.failing == ""
+        await made.end("error:too_long")
 
 
 @pytest.mark.parametrize("chunk_ms", [1, 16, 20, 33, 400])
@@ -595,6 +633,26 @@ async def test_nothing_said_in_a_pause_is_kept_or_transcribed() -> None:
     assert last.anomalies == {"second_pause": 1}
     assert (made.events(Paused), made.events(Resumed)) == ([Paused("card")], [Resumed("")])
     assert made.events(Missing) == [], "the pause is not missing"
+
+
+@pytest.mark.parametrize("unheard", [0, 1, 639, 640, 1_279])
+async def test_half_a_sample_at_a_pause_makes_no_noise_of_what_follows(unheard: int) -> None:
+    stream = np.arange(8_000, dtype="<i2").tobytes()
+    async with scene(encoding="l16") as made:
+        made.hear("customer", stream[:661])
+        made.call.pause("card")
+        at = 661 + unheard
+        if unheard:
+            made.hear("customer", stream[661:at])
+        made.call.resume("")
+        made.clock.now += 1
+        before = len(made.sound.pending)
+        made.hear("customer", stream[at : at + 6_400])
+        heard = b"".join(payload for _, _, payload, _ in made.sound.pending[before:])
+        assert heard == stream[at // 2 * 2 :][: len(heard)] and len(heard) >= 6_080
+        last = await made.end()
+    assert last.ledger["customer"].received_ms == pytest.approx((at + 6_400) / 16, abs=1e-3)
+    assert last.ledger["customer"].skipped_ms["fragment"] >= 1.25, "what did not fill a frame at the pause"
 
 
 async def test_what_the_platform_lost_is_told_and_stands_outside_the_sum() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 
@@ -14,12 +15,15 @@ from starlette.types import Message
 
 from assist.admission import Admission
 from assist.config import Server, Settings
+from assist.contact import Contact, take
 from assist.errors import Busy, StoreFailed
 from assist.events import CallEnded, Line
 from assist.house import House
 from assist.ingest import Ingest
 from assist.protocols import Opened
 from assist.protocols.audiohook import AudioHook
+from assist.protocols.plain import Plain
+from assist.protocols.text import TextMessage
 from assist.stores.memory import Memory
 from tests import genesys
 from tests.golden.exchange import ASKED, ORGANISATION, SESSION
@@ -38,6 +42,20 @@ class Slow(Memory):
 
     def append(self, lines: Sequence[Line]) -> None:
         assert self.go.wait(10)
+        super().append(lines)
+
+
+class Full(Memory):
+    """A store that takes so many lines and then has no room, until it is given some."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self.room = room
+
+    def append(self, lines: Sequence[Line]) -> None:
+        if len(lines) > self.room:
+            raise StoreFailed("no space")
+        self.room -= len(lines)
         super().append(lines)
 
 
@@ -66,18 +84,72 @@ async def test_a_socket_that_gives_up_while_its_call_is_let_in_leaves_no_call_be
     opening.cancel()
     await asyncio.gather(opening, return_exceptions=True)
     house.store.go.set()
-    assert (house.calls, house.hub.live) == ({}, ())
+    assert (house.calls, house.hub._live) == ({}, {})
     await house.keeper.flush()
     last = house.store.read("c")[-1].entry.event
     assert isinstance(last, CallEnded)
     assert last.reason == "lost"
 
 
+async def test_a_socket_that_gives_up_again_and_again_leaves_no_call_behind(house: House) -> None:
+    assert isinstance(house.store, Slow)
+    house.store.go.clear()
+    opening = asyncio.create_task(house.open_call(OPENED))
+    async with asyncio.timeout(20):
+        while "c" not in house.calls:
+            await asyncio.sleep(0.01)
+    while not opening.done():
+        opening.cancel()
+        await asyncio.sleep(0)
+    house.store.go.set()
+    await asyncio.wait_for(house.empty(), 1)
+
+
+async def test_a_call_of_which_nothing_can_be_kept_is_not_let_in(tmp_path: Path) -> None:
+    async with open_house(Settings(server=Server(data_dir=str(tmp_path))), Full(0)) as house:
+        with pytest.raises(StoreFailed, match="cannot be kept: no space"):
+            await house.open_call(OPENED)
+        await asyncio.wait_for(house.empty(), 1)
+        assert isinstance(house.store, Full)
+        house.store.room = 10
+        await house.keeper.flush()
+        assert house.ready
+        last = house.store.read("c")[-1].entry.event
+        assert isinstance(last, CallEnded)
+        assert last.reason == "error:store_failed"
+        call = await house.open_call(replace(OPENED, call="d"))
+        call.end("bye")
+        await call.run()
+        house.leave(call)
+
+
+async def test_a_contact_whose_call_ends_badly_gives_its_place_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("assist.keep.MOST_LINES", 2)
+    messages = [TextMessage("customer", f"My camera is black, and I say so {n} times") for n in range(3)]
+    async with open_house(Settings(server=Server(data_dir=str(tmp_path))), Full(1)) as house:
+        with pytest.raises((StoreFailed, ExceptionGroup)):
+            await take(house, Contact("c", "chat", messages))
+        await asyncio.wait_for(house.empty(), 1)
+
+
+async def test_a_contact_that_nobody_waits_for_any_more_gives_its_place_back(house: House) -> None:
+    taking = asyncio.create_task(take(house, Contact("c", "chat", [TextMessage("customer", "My camera is black")])))
+    async with asyncio.timeout(20):
+        while not (call := house.calls.get("c")) or not call.ending:
+            await asyncio.sleep(0)
+    taking.cancel()
+    await asyncio.gather(taking, return_exceptions=True)
+    await asyncio.wait_for(house.empty(), 5)
+    assert call.ended.is_set()
+
+
 async def test_a_journal_that_cannot_be_made_lets_the_id_go(house: House, tmp_path: Path) -> None:
     house.keeper.path("c").parent.write_bytes(b"")  # a file where the folder should be
     with pytest.raises(StoreFailed):
         await house.open_call(OPENED)
-    assert (house.calls, house.hub.live) == ({}, ())
+    assert (house.calls, house.hub._live) == ({}, {})
     house.keeper.path("c").parent.unlink()
     call = await house.open_call(OPENED)
     call.end("bye")
@@ -135,3 +207,32 @@ async def test_a_disk_that_hangs_is_told_in_time_to_who_waits(house: House) -> N
     assert [each["type"] for each in told] == ["disconnect", "closed"]
     assert told[0]["parameters"]["info"].startswith("503 busy: the call could not be opened within 0.3 s")
     assert not house.calls
+
+
+async def test_a_call_that_is_being_let_in_when_the_server_leaves_is_let_in(house: House) -> None:
+    came: asyncio.Queue[Message] = asyncio.Queue()
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+        if "welcome" in str(message.get("text")):
+            came.put_nowait({"type": "websocket.receive", "text": json.dumps({"type": "bye"})})
+
+    scope = {"type": "websocket", "path": "/", "raw_path": b"/", "query_string": b"", "headers": []}
+    hello = {"type": "hello", "call": "c", "channels": list(BOTH)}
+    for message in ({"type": "websocket.connect"}, {"type": "websocket.receive", "text": json.dumps(hello)}):
+        came.put_nowait(message)
+    store = house.store
+    assert isinstance(store, Slow)
+    store.go.clear()
+    serving = asyncio.create_task(Ingest(WebSocket(scope, came.get, send), Plain(), house).serve())
+    async with asyncio.timeout(20):
+        while "c" not in house.calls:
+            await asyncio.sleep(0.01)
+    house.draining.set()
+    await asyncio.sleep(0.05)
+    store.go.set()
+    await asyncio.wait_for(serving, 10)
+    assert [json.loads(each["text"])["type"] for each in sent if "text" in each] == ["welcome", "ack", "ended"]
+    last = store.read("c")[-1].entry.event
+    assert isinstance(last, CallEnded) and last.reason == "bye"

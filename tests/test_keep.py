@@ -229,12 +229,35 @@ async def test_one_bad_journal_holds_back_no_other_and_no_line(tmp_path: Path) -
     async with keeping(store, tmp_path) as (keeper, kept):
         bad = await keeper.sound("bad", 8_000, "mulaw", ("agent",))
         good = await keeper.sound("good", 8_000, "mulaw", BOTH)
-        bad.add("customer", 0, FRAME, 20)  # a party its header does not have: refused for ever
+        assert bad.journal
+        bad.journal.close()  # refused for ever
+        add(bad, 1)
         add(good, 3)
         keeper.line(lines("good", STARTED)[0])
         await keeper.flush()
-        assert "no place" in keeper.failing
+        assert "is closed" in keeper.failing
         assert (good.kept_ms["agent"], kept) == (60, {"good": 1})
+
+
+async def test_audio_without_a_place_is_dropped_and_told_and_the_rest_is_kept(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    day = 24 * 3_600 * 8_000
+    async with keeping(Memory(), tmp_path) as (keeper, _):
+        sound = await keeper.sound("c", 8_000, "mulaw", ("agent",))
+        add(sound, 2)
+        sound.add("agent", day, FRAME, 24 * 3_600_000 + 20)
+        sound.add("customer", 320, FRAME, 60)
+        add(sound, 1, 2)
+        await keeper.flush()
+        assert keeper.failing == ""
+        assert (sound.waiting_bytes, sound.kept_ms) == (0, {"agent": 60})
+        assert positions(sound.path) == [0, 160, 320]
+        assert "call c: 2 pieces of audio are not kept" in caplog.text
+        sound.add("agent", day, FRAME, 24 * 3_600_000 + 20)
+        sound.closing = True
+        await keeper.flush()
+        assert (keeper.failing, sound.journal) == ("", None), "its end waits for nothing"
 
 
 async def test_a_sync_that_fails_has_nothing_written_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -367,8 +390,9 @@ async def test_what_is_added_while_a_journal_is_synced_is_in_it_when_it_closes(
 async def test_audio_that_waits_too_long_is_full(tmp_path: Path) -> None:
     async with keeping(Memory(), tmp_path) as (keeper, _):
         sound = await keeper.sound("c", 8_000, "mulaw", ("customer",))
-        assert not sound.full
-        sound.add("agent", 0, bytes(MOST_AUDIO_BYTES), 0)
+        assert not sound.full and sound.journal
+        sound.journal.close()
+        sound.add("customer", 0, bytes(MOST_AUDIO_BYTES), 0)
         assert sound.full
         await keeper.flush()
         assert sound.full, "refused, so it still waits"
@@ -453,6 +477,19 @@ def test_a_damaged_log_keeps_no_server_from_starting(tmp_path: Path) -> None:
     summary = store.call("c")
     assert (summary.ended, summary.reason, summary.last_seq) == (True, "interrupted", 4)
     assert recover(store, lambda call: path) == []
+    store.close()
+
+
+def test_a_damaged_summary_keeps_no_server_from_starting(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store = Sqlite(tmp_path / "assist.db")
+    path = crashed(store, tmp_path)
+    store.append(lines("damaged", STARTED))
+    with contextlib.closing(sqlite3.connect(tmp_path / "assist.db")) as database:
+        database.execute("UPDATE call SET summary = x'7b00' WHERE call = 'damaged'")
+        database.commit()
+    assert recover(store, lambda call: path) == ["c"]
+    assert "call damaged: it cannot be closed" in caplog.text
+    assert ended(store).reason == "interrupted"
     store.close()
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import chain, repeat
 from pathlib import Path
 
@@ -20,7 +22,10 @@ from assist.events import AnyEvent, CallEnded, LegJoined, LegLeft, LegMissing, M
 from assist.house import House
 from assist.legs import KEPT_S, MOST_ANNOUNCED, Announced
 from assist.protocols import Opened
+from assist.protocols.audiosocket import AudioSocket
 from assist.stores.memory import Memory
+from assist.tcp import bind, listen
+from tests.pbx import Stream
 from tests.scene import BOTH, Clock, Pattern, Scene, balanced, open_house, scene
 from tests.voice import mulaw
 
@@ -179,6 +184,37 @@ async def test_a_full_or_leaving_house_takes_the_second_leg_and_no_new_call(hous
     for party in BOTH:
         joint.leave(party, "closed")
     await ended(house)
+
+
+async def test_a_second_leg_comes_while_the_server_leaves_and_is_waited_for_no_longer_than_the_first(
+    tmp_path: Path,
+) -> None:
+    settings = Settings(server=Server(data_dir=str(tmp_path), drain_s=2.0))
+    async with open_house(settings, Memory()) as made:
+        port = bind("127.0.0.1", 0)
+        door = await listen(made, partial(AudioSocket, made.announced.of), port)
+        streams = [Stream(port.getsockname()[1]) for _ in BOTH]
+        names = [str(uuid.uuid4()) for _ in BOTH]
+        for name, party in zip(names, BOTH, strict=True):
+            made.announced.add(name, "c", party)
+        await streams[0].open(names[0])
+        await streams[0].send(0x10, bytes(320))
+        async with asyncio.timeout(20):
+            while not made.joints:
+                await asyncio.sleep(0.01)
+            made.draining.set()
+            began = asyncio.get_running_loop().time()
+            await asyncio.sleep(1.2)
+            await streams[1].open(names[1])
+            await streams[1].send(0x10, bytes(640))
+            while len(made.joints["c"].present) < 2:
+                await asyncio.sleep(0.01)
+            assert [await stream.rest() for stream in streams] == [b"\x00\x00\x00"] * 2
+        assert asyncio.get_running_loop().time() - began < 3.0, "it had two seconds of its own"
+        door.close()
+        last = await ended(made)
+    assert last.reason == "drained"
+    assert {party: last.ledger[party].received_ms for party in BOTH} == {"agent": 20, "customer": 40}
 
 
 async def test_the_server_closes_under_a_call(tmp_path: Path) -> None:

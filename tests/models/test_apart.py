@@ -19,12 +19,15 @@ import numpy as np
 import pytest
 
 from assist.audio import Utterance
+from assist.call import LAST_FINALS_S
 from assist.conversation import Transcript
 from assist.errors import AssistError, ConfigError, ModelMissing, RecogniserFailed
+from assist.segment import Endpointing
 from assist.transcribe import Recogniser
 from benchmarks.make_weights import make
 from models import apart, whisper
 from models.apart import Apart
+from server import APART_S
 from tests.contracts.recogniser import RecogniserContract, babble, utterance
 from tests.models import fragile
 from tests.models.fragile import ASLEEP, CHATTER, FINE, RAISE, REFUSE, SEGFAULT, SLOW, STUCK
@@ -156,6 +159,23 @@ def test_a_batch_with_one_that_hangs_is_heard_without_it() -> None:
         first, stuck, last = recogniser.transcribe_many(heard)
         assert isinstance(first, Transcript) and isinstance(last, Transcript)
         assert isinstance(stuck, RecogniserFailed) and "no answer" in str(stuck)
+
+
+def test_a_batch_has_the_time_of_its_longest() -> None:
+    heard = [fated(ASLEEP if n == 1 else FINE, f"u{n}", ms=1_000) for n in range(4)]
+    with loaded(together=4, limit_s=1.0, limit_per_s=1.0) as recogniser:
+        said = recogniser.transcribe_many(heard)
+        assert [isinstance(each, Transcript) for each in said] == [True, False, True, True]
+        assert str(said[1]) == "the recogniser's process gave no answer within 2 s over u1", "together and alone"
+
+
+def test_a_hang_is_found_and_all_are_heard_anew_before_anybody_gives_up() -> None:
+    """Utterances as long as speech is cut: who hangs is found in the batch, then alone; neighbours are heard alone."""
+    found_s = apart.LIMIT_S + apart.LIMIT_PER_S * Endpointing().soft_cut_ms / 1000 + 2 * apart.TICK_S
+    started_s, heard_s = 8.0, 4.0  # a process, and one utterance, on a machine that others keep busy
+    neighbours = whisper.TOGETHER["cpu"] - 1
+    assert 2 * (found_s + started_s) + neighbours * heard_s <= APART_S
+    assert APART_S < LAST_FINALS_S
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="NOT TESTED: giving memory back, which only glibc can")
