@@ -40,6 +40,7 @@ MAX_WORDS: Final = 100
 OUTSIDE: Final = 0.5  # in a live call much is said that is about nothing
 ALIKE: Final = 0.65  # cosine from which a sentence of the shipped background says what some example says
 REMEMBERED_TEXTS: Final = 1_024
+MOST_TURNS: Final = 40  # a judge's: TURNS count, and before them some to see which topic was named last
 
 
 class TopicAnalyser:
@@ -179,10 +180,15 @@ class Judge:
         self._analyse = analyse
 
     def __call__(self, said: str | Sequence[str]) -> Finding:
-        """The finding after the last of `said`: a text, or a customer's turns, oldest first. "none" of nothing."""
+        """The finding after the last of `said`: a text, or a customer's turns, oldest first. "none" of nothing.
+
+        Of many turns the last 40 are read, so that a line of a hundred thousand costs no more.
+        """
         so_far = Conversation("")
         finding = Finding("topic", "none", 1.0, Evidence())
-        for number, text in enumerate([said] if isinstance(said, str) else said, 1):
+        turns = [said] if isinstance(said, str) else said
+        first = max(0, len(turns) - MOST_TURNS)
+        for number, text in enumerate(turns[first:], first + 1):
             transcript = Transcript(f"u{number}", "customer", 0, 0, text)
             utterance = Utterance(transcript.utterance, "customer", 0, 0, 0, np.zeros(0, dtype=np.int16))
             (finding,) = self._analyse(Heard(utterance, transcript), so_far)

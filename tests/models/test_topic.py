@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -170,6 +171,22 @@ def test_a_judge_adds_up_turns(encode: encoder.Encoder) -> None:
     assert twice.score > once.score
     assert judge(["hello", "yes thank you"]).label == "none"
     assert judge([]).label == "none"
+
+
+def test_a_hundred_thousand_turns_cost_no_more_than_a_call(encode: encoder.Encoder) -> None:
+    judge = topic.judge(encode, SUBJECTS)
+    began = time.thread_time()
+    found = judge(["my parcel has not arrived"] * 3 + ["my"] * 100_000 + ["my camera is black on video calls"])
+    assert time.thread_time() - began < 5
+    assert found.label == "camera"
+    assert found.evidence.utterance == "u100004"
+
+
+def test_what_was_said_long_ago_changes_nothing(encode: encoder.Encoder) -> None:
+    judge = topic.judge(encode, SUBJECTS)
+    call = [SUBJECTS[number % 3].examples[number % 2] for number in range(60)]
+    whole, tail = judge(call), judge(call[-topic.TURNS :])
+    assert (whole.label, whole.score, whole.detail) == (tail.label, tail.score, tail.detail)
 
 
 def test_without_others_everything_is_about_some_topic(encode: encoder.Encoder) -> None:
