@@ -212,6 +212,30 @@ def test_a_misspelt_word_shares_its_parts(encode: encoder.Encoder) -> None:
     assert right @ misspelt > len("cancel") > abs(right @ other)
 
 
+BILLS = ("my bill is too high", "I was overcharged", "there's a charge I don't know", "why is it so expensive")
+PARCELS = ("my parcel is late", "where is my order", "it never came", "the courier left it outside")
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+@pytest.mark.parametrize("said", [{"a": BILLS}, {"a": BILLS, "b": PARCELS}], ids=["one topic", "two topics"])
+def test_a_few_examples_are_enough_to_name_them(
+    encode: encoder.Encoder, said: dict[str, tuple[str, ...]], count: int
+) -> None:
+    few = {name: phrases[:count] for name, phrases in said.items()}
+    judge = topic.judge(encode, few)
+    assert all(judge(phrase).label == name for name, phrases in few.items() for phrase in phrases)
+    for text in ("what is the weather tomorrow", "hello", "zxcvb qwert", "I would like to book a flight to Rome"):
+        assert judge(text).label == "none", text
+
+
+def test_no_sign_of_a_topic_speaks_against_it(encode: encoder.Encoder) -> None:
+    odd = {"a": ["meine Rechnung ist zu hoch", "b", "c"] * 4, "d": ["e", "wo ist mein Paket", "42"] * 4}
+    for topics in (odd, PHRASES, {"a": BILLS[:1]}):
+        subjects = [Subject(name, name, "", tuple(said)) for name, said in topics.items()]
+        gate = topic.learn(encode, subjects, topic.background()).gate
+        assert gate is not None and gate[0] >= 0 >= gate[1] and gate[2] >= 0
+
+
 def test_others_of_ones_own_are_none(encode: encoder.Encoder) -> None:
     others = ["play some music", "put on a song", "turn the radio on", "what is playing", "skip this song"]
     judge = topic.judge(encode, PHRASES, others)
