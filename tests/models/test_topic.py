@@ -7,13 +7,16 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import models
 from assist.audio import Party, Utterance
 from assist.conversation import Conversation, Finding, Heard, Transcript, Turn
+from assist.knowledge import Knowledge
 from models import encoder, topic
 from models.topic_learnt import SLOTS, read
 
@@ -165,8 +168,8 @@ def test_a_judge_reads_topics_as_they_come(encode: encoder.Encoder, tmp_path: Pa
 
 def test_a_judge_adds_up_turns(encode: encoder.Encoder) -> None:
     judge = topic.judge(encode, SUBJECTS)
-    once = judge("my parcel has still not come")
-    twice = judge(["my parcel has still not come", "yes", "it was meant to be here on Monday"])
+    once = judge("it has not come yet")
+    twice = judge(["it has not come yet", "yes", "it was meant to be here on Monday"])
     assert once.label == twice.label == "delivery"
     assert twice.score > once.score
     assert judge(["hello", "yes thank you"]).label == "none"
@@ -268,6 +271,28 @@ def test_learning_needs_no_second_reading() -> None:
     whole = encoder.load()
     learnt = topic.learn(lambda texts: whole(texts), SUBJECTS, topic.background())
     assert learnt.meaning.anchors.shape[1] == encoder.DIMENSIONS
+
+
+def test_a_topic_learns_how_its_articles_are_asked_for(encode: encoder.Encoder) -> None:
+    knowledge = Knowledge.load(models.KNOWLEDGE)
+    plain = tuple(knowledge.topics.values())
+    taught = topic.taught(plain, knowledge.articles.values())
+    assert [each.id for each in taught] == [each.id for each in plain]
+    assert all(set(less.examples) <= set(more.examples) for less, more in zip(plain, taught, strict=True))
+    assert sum(len(each.examples) for each in taught) <= sum(len(each.examples) for each in plain) + topic.MOST_ASKED
+    article = knowledge.articles["account-locked"]
+    learnt = next(each for each in taught if each.id == article.topics[0])
+    assert set(article.asked[:5]) & set(learnt.examples)
+
+
+def test_of_very_many_ways_of_asking_some_of_every_topic_are_taken() -> None:
+    knowledge = Knowledge.load(models.KNOWLEDGE)
+    much = [msgspec.structs.replace(each, asked=each.asked * 40) for each in knowledge.articles.values()]
+    taught = topic.taught(knowledge.topics.values(), much)
+    before = {each.id: len(each.examples) for each in knowledge.topics.values()}
+    assert sum(len(each.examples) - before[each.id] for each in taught) == topic.MOST_ASKED
+    assert all(len(each.examples) > before[each.id] for each in taught)
+    assert [len(each.examples) for each in topic.taught(knowledge.topics.values(), ())] == list(before.values())
 
 
 def test_no_topics_is_an_error() -> None:
