@@ -148,7 +148,9 @@ class Mind:
         analysers: dict[str, Analyser] = {
             "sentiment": sentiment.load(self.encode),
             "stress": stress.load(parties=settings.mind.stress_parties),
-            "topic": topic.load(self.encode, tuple(self.knowledge.topics.values())),
+            "topic": topic.load(
+                self.encode, topic.taught(self.knowledge.topics.values(), self.knowledge.articles.values())
+            ),
         }
         self.analysers = {name: watch.over(name, judge) for name, judge in analysers.items()}
         self.sources: dict[str, str] = {"encoder": self.encode.name}

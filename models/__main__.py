@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import models
-from assist.errors import AssistError
+from assist.errors import AssistError, StoreFailed
 from models.fetch import SOURCES, check, fetch
 
 
@@ -37,13 +37,16 @@ def _judge(asked: argparse.Namespace) -> int:
     source = None if asked.file == Path("-") else asked.file
     try:
         return judge.judged(asked.task, source, options, asked.channel, sys.stdout)
-    except BrokenPipeError:  # whoever read has seen enough
+    except (BrokenPipeError, StoreFailed) as error:
+        # What is left to write would be tried again at the exit, and told as an error once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        if isinstance(error, StoreFailed):
+            raise
+        return 1  # whoever read has seen enough
 
 
 OPTIONS = {
-    "topics": (str, "PATH", "topic: a topics.toml (default: the knowledge base's)"),
+    "topics": (str, "PATH", "topic: a knowledge base or a topics.toml (default: the shipped one)"),
     "others": (str, "PATH", "topic: sentences that belong to no topic, one a line"),
     "knowledge": (str, "PATH", "search: a knowledge base, or articles as lines of JSON"),
     "limit": (int, "N", "search: how many articles at most (default 3)"),

@@ -18,23 +18,26 @@ from assist.knowledge import Encoder, Knowledge
 from assist.material import Article
 from assist.search import Hit, Search
 from assist.suggest import Guide
+from models import given
+from models.topic import Topic, taught
 
 Said = str | Sequence[str | Transcript]
-"""The newest turn, or turns oldest first; plain strings are the customer's."""
+"""The newest turn, or turns oldest first; `models.given.said` has all that is taken."""
 
 
 def judge(encode: Encoder, knowledge: Path, limit: int = 3) -> Callable[[Said], list[Finding]]:
     """A callable: what was said → at most `limit` findings, best first; none where no article answers.
 
-    `label` is the article's id, `score` its likeness to the query, the evidence its passage. Raises KnowledgeError.
+    `label` is the article's id, `score` its likeness to the query, the evidence its passage. Raises KnowledgeError; the
+    callable raises BadMessage for what is no text and no turns.
     """
     known = Knowledge.load(knowledge) if knowledge.is_dir() else articles(knowledge)
     search = Search(known, encode)
     guide = Guide(known, search)
 
     def found(said: Said) -> list[Finding]:
-        turns = [said] if isinstance(said, str) else list(said)
-        conversation = Conversation("judged", tuple(_turn(each, n) for n, each in enumerate(turns, 1)))
+        turns = tuple(Turn(each) for each in given.said(said))
+        conversation = Conversation("judged", turns)
         if not turns:
             return []
         return [_finding(hit, conversation.turns[-1].transcript) for hit in search(guide.query(conversation), limit)]
@@ -42,10 +45,16 @@ def judge(encode: Encoder, knowledge: Path, limit: int = 3) -> Callable[[Said], 
     return found
 
 
+def topics(folder: Path) -> tuple[Topic, ...]:
+    """The topics of a knowledge base, which its articles teach too. Raises KnowledgeError."""
+    known = Knowledge.load(folder)
+    return taught(known.topics.values(), known.articles.values())
+
+
 def articles(file: Path) -> Knowledge:
     """Articles from lines of JSON: {"id", "title", "text"}, "keywords" where there are some. Raises KnowledgeError."""
     try:
-        lines = file.read_text("utf-8").splitlines()
+        lines = file.read_text("utf-8-sig").split("\n")  # JSON may hold what `splitlines` takes for a line's end
     except (OSError, ValueError) as error:
         raise KnowledgeError(f"{file}: {error}") from error
     found: dict[str, Article] = {}
@@ -56,8 +65,10 @@ def articles(file: Path) -> Knowledge:
         if entry["id"] in found:
             raise KnowledgeError(f"{file}: line {number}: id {entry['id']!r} is used twice")
         body = entry["text"] if entry["text"].strip() else entry["title"]
-        keywords = tuple(str(each) for each in entry.get("keywords", ()))
-        found[entry["id"]] = Article(entry["id"], entry["title"], (), keywords, datetime.date.today(), body)
+        keywords = entry.get("keywords") or []
+        if not isinstance(keywords, list) or not all(isinstance(each, str) for each in keywords):
+            raise KnowledgeError(f"{file}: line {number}: keywords: a list of texts is expected")
+        found[entry["id"]] = Article(entry["id"], entry["title"], (), tuple(keywords), datetime.date.today(), body)
     if not found:
         raise KnowledgeError(f"{file}: no article in it")
     none: MappingProxyType[str, Any] = MappingProxyType({})
@@ -70,17 +81,11 @@ def _entries(lines: Sequence[str], file: Path) -> Iterator[tuple[int, dict[str, 
             continue
         try:
             entry = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise KnowledgeError(f"{file}: line {number}: not JSON: {error}") from error
         if not isinstance(entry, dict):
             raise KnowledgeError(f"{file}: line {number}: an object is expected")
         yield number, entry
-
-
-def _turn(said: str | Transcript, number: int) -> Turn:
-    if isinstance(said, Transcript):
-        return Turn(said)
-    return Turn(Transcript(f"u{number}", "customer", number * 10_000 - 10_000, number * 10_000 - 5_000, said))
 
 
 def _finding(hit: Hit, said: Transcript) -> Finding:

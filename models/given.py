@@ -1,4 +1,4 @@
-"""What others bring to be judged with: topics, sentences, recordings; and a recogniser as one plain callable.
+"""What others bring to be judged, and with: turns, topics, sentences, recordings; and a recogniser as a plain callable.
 
 It knows files and their faults, each of which it names; it judges nothing.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from assist.audio import RATE_HZ, Samples, Utterance
+from assist.audio import RATE_HZ, Party, Samples, Utterance
 from assist.conversation import Transcript
 from assist.errors import BadEncoding, BadMessage, ConfigError, Oversize
 
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 LONGEST_S: Final = 600
 """Recordings above this are refused by name: a judge is for utterances and short calls."""
 LOWEST_HZ, HIGHEST_HZ = 4_000, 192_000
+LATEST_MS: Final = 10**12
+"""No turn is later: far beyond any call, and far below where arithmetic with floats ends."""
+PARTIES: Final[dict[str, Party]] = {"agent": "agent", "customer": "customer", "system": "system"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,48 +40,116 @@ class Subject:
     examples: tuple[str, ...]
 
 
-def topics(source: Path | str | Sequence[Topic]) -> tuple[Topic, ...]:
-    """Topics from a topics.toml (`[[topic]]` with id, label, description, examples), or as they are.
+def topics(source: Any) -> tuple[Topic, ...]:
+    """Topics from a knowledge base's folder, a topics.toml (`[[topic]]` with id, label, description, examples), a
+    mapping of id to examples, or a sequence of topics: tables as in the file, or objects of such attributes.
 
-    Label and description may be left out of a file. Raises ConfigError.
+    Label and description may be left out, but of objects. Raises ConfigError, KnowledgeError (of a folder).
     """
-    if not isinstance(source, Path | str):
-        found: tuple[Topic, ...] = tuple(source)
-    else:
+    if isinstance(source, Path | str):
+        if Path(source).is_dir():
+            from models.finder import topics as taught
+
+            return taught(Path(source))
         try:
-            entries = tomllib.loads(Path(source).read_text("utf-8")).get("topic", [])
-        except (OSError, ValueError) as error:
+            entries = tomllib.loads(Path(source).read_text("utf-8-sig")).get("topic", [])
+        except (OSError, ValueError, RecursionError) as error:
             raise ConfigError(f"topics: {source}: {error}") from error
-        found = tuple(_subject(entry, f"topics: {source}: topic {n}") for n, entry in enumerate(entries, 1))
+        if not isinstance(entries, list):
+            raise ConfigError(f"topics: {source}: topic is no list of tables; write [[topic]] above each topic")
+        where = f"topics: {source}"
+    elif isinstance(source, Mapping):
+        entries, where = [{"id": name, "examples": said} for name, said in source.items()], "topics"
+    elif isinstance(source, Sequence) and not isinstance(source, bytes):
+        entries, where = source, "topics"
+    else:
+        raise ConfigError(f"topics: a {type(source).__name__} is no path, no mapping and no sequence of topics")
+    found = tuple(_subject(entry, f"{where}: topic {n}") for n, entry in enumerate(entries, 1))
     ids = [topic.id for topic in found]
     if not found:
-        raise ConfigError("topics: there is none; each needs an id and some examples")
+        raise ConfigError("topics: there is none; each needs an id and some examples; in a file write [[topic]]")
     if len(set(ids)) < len(ids):
         raise ConfigError(f"topics: {next(i for i in ids if ids.count(i) > 1)!r} is used twice; ids are unique")
     return found
 
 
 def _subject(entry: Any, where: str) -> Subject:
-    if not isinstance(entry, dict) or not isinstance(entry.get("id"), str) or not entry["id"]:
+    if not isinstance(entry, Mapping):
+        entry = {name: getattr(entry, name, None) for name in ("id", "label", "description", "examples")}
+    name, examples = entry.get("id"), entry.get("examples")
+    if not isinstance(name, str) or not name:
         raise ConfigError(f"{where}: needs an id")
-    examples = entry.get("examples")
-    if not isinstance(examples, list) or not examples or not all(isinstance(each, str) for each in examples):
-        raise ConfigError(f"{where}: {entry['id']}: needs examples, a list of sentences")
-    label = str(entry.get("label") or entry["id"].replace("_", " ").replace("-", " "))
-    return Subject(entry["id"], label, str(entry.get("description", "")), tuple(examples))
+    if name == "none":
+        raise ConfigError(f"{where}: none is what is said where no topic fits; give it another id")
+    if not isinstance(examples, list | tuple) or not all(isinstance(each, str) for each in examples):
+        raise ConfigError(f"{where}: {name}: needs examples, a list of sentences")
+    if not any(each.strip() for each in examples):
+        raise ConfigError(f"{where}: {name}: needs examples, and there is none with a word in it")
+    label = str(entry.get("label") or name.replace("_", " ").replace("-", " "))
+    said = tuple(each for each in examples if each.strip())
+    return Subject(name, label, str(entry.get("description") or ""), said)
 
 
-def sentences(source: Path | str | Sequence[str]) -> tuple[str, ...]:
+def sentences(source: Any) -> tuple[str, ...]:
     """One sentence a line of a file, or as they are; empty lines and those behind a # do not count.
 
-    Raises ConfigError.
+    An empty sequence is allowed, a file without a sentence is not. Raises ConfigError.
     """
     if isinstance(source, Path | str):
         try:
-            source = Path(source).read_text("utf-8").splitlines()
+            found = _counting(Path(source).read_text("utf-8-sig").split("\n"))
         except (OSError, ValueError) as error:
             raise ConfigError(f"others: {source}: {error}") from error
-    return tuple(line for line in source if line.strip() and not line.startswith("#"))
+        if not found:
+            raise ConfigError(f"others: {source}: no sentence in it; without any, all would be about some topic")
+        return found
+    if isinstance(source, bytes) or not isinstance(source, Sequence):
+        raise ConfigError(f"others: a {type(source).__name__} is no path and no sequence of sentences")
+    if not all(isinstance(each, str) for each in source):
+        raise ConfigError("others: a list of sentences is expected")
+    return _counting(source)
+
+
+def _counting(lines: Sequence[str]) -> tuple[str, ...]:
+    return tuple(line.strip("\r") for line in lines if line.strip() and not line.startswith("#"))
+
+
+def said(given: Any) -> list[Transcript]:
+    """Turns, oldest first: a text, a turn, or an iterable of those. A turn is a text (the customer's), a transcript, or
+    a mapping of "text" with "party", "start_ms" and "end_ms" (ten seconds apart where they are left out).
+
+    Raises BadMessage for anything else, naming the turn.
+    """
+    if isinstance(given, str | Transcript | Mapping):
+        given = [given]
+    if isinstance(given, bytes | bytearray | memoryview) or not isinstance(given, Iterable):
+        raise BadMessage(f"a text or turns are expected, not a {type(given).__name__}")
+    return [_turn(each, number) for number, each in enumerate(given, 1)]
+
+
+def _turn(each: Any, number: int) -> Transcript:
+    if isinstance(each, Transcript):
+        if not isinstance(each.text, str) or each.party not in PARTIES:
+            raise BadMessage(f"turns: turn {number}: a transcript with a text and a party is expected")
+        return each
+    if isinstance(each, str):
+        each = {"text": str(each)}
+    if not isinstance(each, Mapping) or not isinstance(each.get("text"), str):
+        raise BadMessage(f"turns: turn {number}: a text, or an object with one, is expected")
+    party = PARTIES.get(str(each.get("party", "customer")))
+    if party is None:
+        raise BadMessage(f"turns: turn {number}: party is {each['party']!r}; there are {', '.join(PARTIES)}")
+    start_ms = each.get("start_ms", (number - 1) * 10_000)
+    end_ms = each.get("end_ms", start_ms + 5_000 if _is_time(start_ms) else None)
+    if not _is_time(start_ms) or not _is_time(end_ms) or start_ms > end_ms:
+        raise BadMessage(
+            f"turns: turn {number}: start_ms and end_ms must be whole numbers up to {LATEST_MS}, and in order"
+        )
+    return Transcript(f"u{number}", party, start_ms, end_ms, each["text"])
+
+
+def _is_time(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LATEST_MS
 
 
 def sound(path: Path, channel: int | None = None) -> tuple[NDArray[np.float32], int]:
@@ -89,7 +160,11 @@ def sound(path: Path, channel: int | None = None) -> tuple[NDArray[np.float32], 
     """
     import soundfile
 
-    if not path.is_file():
+    try:
+        there = path.is_file()
+    except OSError as error:  # a name that no file can have
+        raise BadMessage(f"wav: {str(path)[:80]}: {error.strerror}") from error
+    if not there:
         raise BadMessage(f"wav: no such file: {path}")
     try:
         with soundfile.SoundFile(path) as file:

@@ -25,14 +25,12 @@ from typing import IO, Any, Final
 import msgspec
 
 import models
-from assist.audio import Party
 from assist.conversation import Evidence, Finding, Transcript
-from assist.errors import AssistError, BadMessage, ConfigError, Oversize
+from assist.errors import AssistError, BadMessage, ConfigError, Oversize, StoreFailed
 from models import given
 
 LONGEST: Final = 1 << 20
 """Bytes of a line; 5,000 words are some 30,000."""
-PARTIES: Final[dict[str, Party]] = {"agent": "agent", "customer": "customer", "system": "system"}
 
 Line = dict[str, Any]
 
@@ -40,25 +38,35 @@ Line = dict[str, Any]
 def judged(task: str, source: Path | None, options: dict[str, Any], channel: int | None, out: IO[str]) -> int:
     """Judge every line of `source` (None: stdin) and write to `out`. 0, or 1 where any line was in error.
 
-    Raises ConfigError (no such task, option or file) and ModelMissing before the first line.
+    Raises ConfigError (no such task, option or file) and ModelMissing before the first line, StoreFailed where no
+    answer can be written, BrokenPipeError where nobody reads them.
     """
-    judge = models.load(task, **options)
     beside = Path() if source is None else source.parent
-    ask = _askers(judge, beside, channel)[task]
     wrong = 0
-    try:
-        with _opened(source) as lines:
+    with _opened(source) as lines:  # before the models, which take their time
+        judge = models.load(task, **options)
+        ask = _askers(judge, beside, channel)[task]
+        try:
             for number, raw in enumerate(_lines(lines), 1):
                 if isinstance(raw, bytes) and not raw.strip():
                     continue
                 answer = _answer(ask, raw, number)
                 wrong += "error" in answer
-                print(json.dumps(answer), file=out, flush=True)
-    finally:
-        close = getattr(judge, "close", None)
-        if close is not None:
-            close()
+                _tell(answer, out)
+        finally:
+            close = getattr(judge, "close", None)
+            if close is not None:
+                close()
     return 1 if wrong else 0
+
+
+def _tell(answer: dict[str, Any], out: IO[str]) -> None:
+    try:
+        print(json.dumps(answer), file=out, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise StoreFailed(f"answers cannot be written: {error.strerror}") from error
 
 
 def _opened(source: Path | None) -> IO[bytes]:
@@ -101,6 +109,8 @@ def _answer(ask: Callable[[Line], Callable[[], Any]], raw: bytes | Oversize, num
 
 
 def _parsed(raw: bytes) -> Line:
+    if b"\0" in raw:
+        raise BadMessage("not JSON: there are zero bytes in it, as in UTF-16; save the file as UTF-8")
     try:
         line = json.loads(raw)
     except (ValueError, RecursionError) as error:
@@ -122,16 +132,7 @@ def _told(found: Any) -> dict[str, Any]:
 def _askers(judge: models.Judge, beside: Path, channel: int | None) -> dict[str, Callable[[Line], Callable[[], Any]]]:
     """Task → a line to what must be called, and timed, for its finding."""
 
-    def customer(line: Line) -> Callable[[], Any]:
-        said = _said(line)
-        mine = said if isinstance(said, str) else [turn.text for turn in said if turn.party == "customer"]
-        return lambda: judge(mine)
-
-    def whole(line: Line) -> Callable[[], Any]:
-        turns = _turns(line)
-        return lambda: judge(turns)
-
-    def search(line: Line) -> Callable[[], Any]:
+    def words(line: Line) -> Callable[[], Any]:
         said = _said(line)
         return lambda: judge(said)
 
@@ -148,6 +149,8 @@ def _askers(judge: models.Judge, beside: Path, channel: int | None) -> dict[str,
         return lambda: judge(samples)
 
     def events(line: Line) -> Callable[[], Any]:
+        if "events" in line and ("text" in line or "turns" in line):
+            raise BadMessage("events, or text or turns: one of them is expected")
         if "text" in line or "turns" in line:
             happened = [{"party": turn.party, "text": turn.text} for turn in _turns(line)]
         else:
@@ -155,10 +158,10 @@ def _askers(judge: models.Judge, beside: Path, channel: int | None) -> dict[str,
         return lambda: judge(happened)
 
     return {
-        "topic": customer,
-        "sentiment": customer,
-        "satisfaction": whole,
-        "search": search,
+        "topic": words,
+        "sentiment": words,
+        "satisfaction": words,
+        "search": words,
         "stress": stress,
         "transcribe": transcribe,
         "next_action": events,
@@ -176,30 +179,11 @@ def _field(line: Line, name: str, kind: type) -> Any:
 def _said(line: Line) -> str | list[Transcript]:
     if ("text" in line) == ("turns" in line):
         raise BadMessage("text or turns: one of them is expected")
-    if "text" in line:
-        return str(_field(line, "text", str))
-    return [_turn(each, number) for number, each in enumerate(_field(line, "turns", list), 1)]
+    return str(_field(line, "text", str)) if "text" in line else given.said(_field(line, "turns", list))
 
 
 def _turns(line: Line) -> list[Transcript]:
-    said = _said(line)
-    return [_turn(said, 1)] if isinstance(said, str) else said
-
-
-def _turn(each: Any, number: int) -> Transcript:
-    """A turn; ten seconds apart where no times are given."""
-    if isinstance(each, str):
-        each = {"text": each}
-    if not isinstance(each, dict) or not isinstance(each.get("text"), str):
-        raise BadMessage(f"turns: turn {number}: a text, or an object with one, is expected")
-    party = PARTIES.get(str(each.get("party", "customer")))
-    if party is None:
-        raise BadMessage(f"turns: turn {number}: party is {each['party']!r}; there are {', '.join(PARTIES)}")
-    start_ms = each.get("start_ms", (number - 1) * 10_000)
-    end_ms = each.get("end_ms", start_ms + 5_000 if isinstance(start_ms, int) else None)
-    if not isinstance(start_ms, int) or not isinstance(end_ms, int) or not 0 <= start_ms <= end_ms:
-        raise BadMessage(f"turns: turn {number}: start_ms and end_ms must be whole numbers, in order")
-    return Transcript(f"u{number}", party, start_ms, end_ms, each["text"])
+    return given.said(_said(line))
 
 
 def _paths(listed: Any) -> Sequence[str]:

@@ -192,8 +192,11 @@ class Policy:
         return shares
 
     def __call__(self, encode: Encode, events: Iterable[Any]) -> list[Finding]:
-        """The three likeliest, best first; where the best is too unlikely one finding "none", with them in `detail`."""
-        events = history.known(events)
+        """The three likeliest, best first; where the best is too unlikely one finding "none", with them in `detail`.
+
+        What was said without a Latin letter or a digit has not happened: nothing here can read it.
+        """
+        events = [event for event in history.known(events) if _legible(event)]
         shares = self.probabilities(encode, events)
         best = np.argsort(-shares, kind="stable")[:RANKED]
         evidence = Evidence(quote=_newest(events)[:200], source=self.name)
@@ -230,6 +233,10 @@ def load(encode: Any, path: Path | str) -> Taste:
             "`python -m models.train next_action --from-log data/assist.db --to FILE`"
         )
     return Taste(encode, policy)
+
+
+def _legible(event: history.Event) -> bool:
+    return history.kind(event) not in ("c", "a") or any(word.strip("'") for word in history.words(event["text"]))
 
 
 def _newest(events: Sequence[history.Event]) -> str:

@@ -10,7 +10,7 @@ import hashlib
 import itertools
 import logging
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -23,7 +23,7 @@ from models import voice
 
 log = logging.getLogger("assist.stress")
 
-NAME: Final = "stress 2"
+NAME: Final = "stress 3"
 CUSTOMER: Final[tuple[Party, ...]] = ("customer",)
 
 # Feature: (how far it wanders from utterance to utterance of one calm speaker, weight). Nothing is fitted: no corpus
@@ -51,11 +51,18 @@ BASELINE_FULL_MS: Final = 10_000  # after this much the baseline no longer moves
 SURE_MS: Final = 400  # so much voiced speech counts half
 SURE_BASELINE_MS: Final = 1_000  # so does a baseline of this length
 SURE_SNR_DB: Final = 12.0
-LEAST_SNR_DB: Final = 5.0
+LEAST_SNR_DB: Final = 7.0  # of voice and noise together over noise: white noise as loud as the speech has 4 to 7
 MOST_CLIPPED: Final = 0.25  # up to there nothing was lost in acted speech
 MOST_STEADY: Final = 0.32  # the steadiest of a thousand stretches of speech had 0.21, a synthetic voice 0.29
 MOST_ALIKE: Final = 0.97
 LEAST_SWING_DB: Final = 1.2
+
+# What a voice that nobody has heard before is held against: midway between read English and what actors say neutrally,
+# each on a telephone. Lines and languages differ by as much, so it counts half; pitch, a person's own, not at all.
+TYPICAL: Final = {"bright_db": -5.0, "peaks_db": -20.0, "jitter_st": 0.09, "rate_hz": 4.5}
+TYPICAL_COUNTS: Final = 0.5
+TYPICAL_MS: Final = 800  # so much voiced speech is asked for where there is no baseline
+CALM: Final = 0.2  # up to there it is named so without a baseline; between this and `TENSE` it is named neither
 
 MOST_KNOWN: Final = 256  # baselines a judge remembers
 
@@ -78,7 +85,7 @@ class StressAnalyser:
     `detail`: the features (later turns read their baseline from there), "confidence", "because.<feature>": what that
     feature added to the log-odds, and, where the score has turned, "change": 1 or -1 with "change_ms", when that
     began. Label "none" (score 0) comes with "abstained.<reason>": 1: `short` (under 0.3 s voiced), `noise` (voice less
-    than 5 dB above it), `clipped` (a quarter of the samples), `still` (tones, music, machines), `baseline` (none yet).
+    than 7 dB above it), `clipped` (a quarter of the samples), `still` (tones, music, machines), `baseline` (none yet).
     """
 
     def __init__(self, parties: Collection[Party]) -> None:
@@ -130,7 +137,8 @@ def judge() -> Judge:
     """A callable (samples, rate_hz, baseline=None) -> Finding for one stretch of one person's voice.
 
     `samples`: int16, or floats in -1..1, shape (n,), `rate_hz` 8000 or more; `baseline`: the same of the same person
-    while calm, one stretch or a sequence of them. Several channels at once count as mixed and are not judged
+    while calm, one stretch or a sequence of them; without any the voice is a stranger's (`judged`), which a live call
+    never scores. Several channels at once count as mixed and are not judged
     ("abstained.mixed"); nor is what no rate explains ("abstained.rate"). Never raises for what it is given to hear.
     """
     known: dict[bytes, dict[str, float]] = {}
@@ -145,15 +153,25 @@ def judge() -> Judge:
             known[key] = features(sound, rate_hz)
         return known[key]
 
-    def judge_one(samples: Any, rate_hz: int, baseline: Any = None) -> Finding:
+    def judge_one(samples: Any, rate_hz: Any, baseline: Any = None) -> Finding:
+        rate_hz = _whole(rate_hz)
         found = features(samples, rate_hz)
         if isinstance(baseline, np.ndarray) and baseline.ndim == 1:
             baseline = [baseline]
-        first = typical([remembered(each, rate_hz) for each in (() if baseline is None else baseline)])
+        known_calm = baseline if isinstance(baseline, Iterable) and not isinstance(baseline, str | bytes) else ()
+        first = typical([remembered(each, rate_hz) for each in known_calm])
         length_ms = 1000 * np.shape(samples)[0] / rate_hz if np.ndim(samples) and rate_hz > 0 else 0
-        return judged(found, first, Evidence(end_ms=round(length_ms), source=NAME))
+        evidence = Evidence(end_ms=round(length_ms), source=NAME)
+        return judged(found, first, evidence, stranger=baseline is None)
 
     return judge_one
+
+
+def _whole(rate_hz: Any) -> int:
+    """A rate in Hz that is a whole number, however it is written down in Python; else 0, which is no rate."""
+    if isinstance(rate_hz, bool) or not isinstance(rate_hz, int | float | np.integer | np.floating):
+        return 0
+    return int(rate_hz) if math.isfinite(rate_hz) and rate_hz == int(rate_hz) else 0
 
 
 def features(samples: Samples | NDArray[Any], rate_hz: int = RATE_HZ) -> dict[str, float]:
@@ -190,23 +208,44 @@ def _unfit(found: Mapping[str, float]) -> str:
     return "noise" if found["snr_db"] < LEAST_SNR_DB else ""
 
 
-def judged(found: dict[str, float], first: Mapping[str, float] | None, evidence: Evidence) -> Finding:
-    """The finding for features `found` against the baseline `first`; see `StressAnalyser`."""
+def judged(
+    found: dict[str, float], first: Mapping[str, float] | None, evidence: Evidence, *, stranger: bool = False
+) -> Finding:
+    """The finding for features `found` against the baseline `first`; see `StressAnalyser`.
+
+    `stranger`: without a baseline a voice of 0.8 s and more is held against `TYPICAL`, with half the confidence and
+    "baseline": 0 in `detail`. Between 0.2 and 0.5 the score stands, and the label is "none" ("abstained.baseline").
+    """
     if any(name.startswith("abstained.") for name in found):
         return Finding("stress", "none", 0.0, evidence, found)
-    if first is None:
+    confidence = found["voiced_ms"] / (found["voiced_ms"] + SURE_MS) * min(1.0, found["snr_db"] / SURE_SNR_DB)
+    if first is not None:
+        confidence *= first["voiced_ms"] / (first["voiced_ms"] + SURE_BASELINE_MS)
+        score, because = _scored(found, first, confidence)
+        detail = found | {"confidence": round(confidence, 3)} | because
+        return Finding("stress", "tense" if score >= TENSE else "calm", score, evidence, detail)
+    if not stranger or found["voiced_ms"] < TYPICAL_MS:
         return Finding("stress", "none", 0.0, evidence, found | {"abstained.baseline": 1.0})
-    confidence = found["voiced_ms"] / (found["voiced_ms"] + SURE_MS)
-    confidence *= first["voiced_ms"] / (first["voiced_ms"] + SURE_BASELINE_MS)
-    confidence *= min(1.0, found["snr_db"] / SURE_SNR_DB)
-    detail = found | {"confidence": round(confidence, 3)}
-    odds = BIAS
-    for name, (unit, weight) in FEATURES.items():
-        z = min(Z_LIMIT, max(-Z_LIMIT, (found[name] - first[name]) / unit))
-        detail[f"because.{name}"] = round(confidence * weight * z, 3)
-        odds += confidence * weight * z
-    score = round(1 / (1 + math.exp(-odds)), 4)
+    confidence *= TYPICAL_COUNTS
+    score, because = _scored(found, TYPICAL, confidence)
+    detail = found | {"confidence": round(confidence, 3), "baseline": 0.0} | because
+    if CALM < score < TENSE:
+        return Finding("stress", "none", score, evidence, detail | {"abstained.baseline": 1.0})
     return Finding("stress", "tense" if score >= TENSE else "calm", score, evidence, detail)
+
+
+def _scored(
+    found: Mapping[str, float], first: Mapping[str, float], confidence: float
+) -> tuple[float, dict[str, float]]:
+    """The score against `first`, and what each feature that it has added."""
+    odds = BIAS
+    because = {}
+    for name, (unit, weight) in FEATURES.items():
+        if name in first:
+            z = min(Z_LIMIT, max(-Z_LIMIT, (found[name] - first[name]) / unit))
+            because[f"because.{name}"] = round(confidence * weight * z, 3)
+            odds += confidence * weight * z
+    return round(1 / (1 + math.exp(-odds)), 4), because
 
 
 def baseline(so_far: Conversation, party: Party) -> dict[str, float] | None:

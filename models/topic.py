@@ -9,10 +9,10 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from models.given import Subject
 from models.given import topics as given_topics
 from models.topic_learnt import Encode, Floats, Learnt, Topic, learn, read
 
-__all__ = ["Learnt", "Topic", "TopicAnalyser", "background", "judge", "learn", "load", "pieces"]
+__all__ = ["Asked", "Learnt", "Topic", "TopicAnalyser", "background", "judge", "learn", "load", "pieces", "taught"]
 
 BACKGROUND: Final = Path(__file__).resolve().parent / "weights" / "topic_background.txt"
 THRESHOLD: Final = 0.35  # what an agent is shown; models/cards/topic.md has what passes for a topic at it
@@ -40,6 +40,8 @@ MAX_WORDS: Final = 100
 OUTSIDE: Final = 0.5  # in a live call much is said that is about nothing
 ALIKE: Final = 0.65  # cosine from which a sentence of the shipped background says what some example says
 REMEMBERED_TEXTS: Final = 1_024
+MOST_ASKED: Final = 1_500
+MOST_TURNS: Final = 40  # a judge's: TURNS count, and before them some to see which topic was named last
 
 
 class TopicAnalyser:
@@ -144,6 +146,30 @@ class TopicAnalyser:
         return row
 
 
+class Asked(Protocol):
+    """What an article must have to teach a topic: its topics, the main one first, and how callers ask for it."""
+
+    @property
+    def topics(self) -> Sequence[str]: ...
+    @property
+    def asked(self) -> Sequence[str]: ...
+
+
+def taught(topics: Collection[Topic], articles: Iterable[Asked]) -> tuple[Topic, ...]:
+    """`topics`, each with the ways of asking for the `articles` that it is the main topic of as further examples.
+
+    An article's other topics would be taught to be taken for it. Of more than 1,500 ways of asking so many are taken,
+    evenly: learning grows with the cube of their number, and a server's start waits for it.
+    """
+    taken = {topic.id: list(topic.examples) for topic in topics}
+    asked = [(article.topics[0], text) for article in articles for text in article.asked]
+    count = min(MOST_ASKED, len(asked))
+    for number in range(count):
+        name, text = asked[number * len(asked) // count]
+        taken[name].append(text)
+    return tuple(Subject(each.id, each.label, each.description, tuple(taken[each.id])) for each in topics)
+
+
 def load(encode: Encode, topics: Sequence[Topic]) -> TopicAnalyser:
     """The analyser for `topics`, learnt now. Raises ModelMissing where the shipped background is not there."""
     return TopicAnalyser(encode, learn(encode, topics, background(), ALIKE))
@@ -151,21 +177,20 @@ def load(encode: Encode, topics: Sequence[Topic]) -> TopicAnalyser:
 
 def judge(
     encode: Encode,
-    topics: Path | str | Sequence[Topic] | Mapping[str, Sequence[str]],
+    topics: Path | str | Sequence[Any] | Mapping[str, Sequence[str]],
     others: Sequence[str] | None = None,
     outside: float = OUTSIDE,
 ) -> Callable[[str | Sequence[str]], Finding]:
     """What reads one text, or a customer's turns (oldest first), and finds what they are about.
 
-    `topics`: a topics.toml, topics, or id -> examples. `others`: what belongs to none of them; None takes the
+    `topics`: what `models.given.topics` takes. `others`: what belongs to none of them; None takes the
     shipped background but for sentences that say what an example says, and an empty sequence means that
     everything said is about one of the topics. `outside`: the share of what will be said that is out of scope, 0..1;
     the smaller it is, the less is turned away. Unlike the analyser of a live call it names the likeliest topic
     however close the next one is, as long as "none" is less likely than all topics together: whoever asks
-    may cut at a score. Raises ConfigError for topics that cannot be read, ModelMissing without the background.
+    may cut at a score. Raises ConfigError or KnowledgeError for topics that cannot be read, ModelMissing without the
+    background.
     """
-    if isinstance(topics, Mapping):
-        topics = [Subject(name, name.replace("_", " "), "", tuple(said)) for name, said in topics.items()]
     subjects = given_topics(topics)
     if others is None:
         return Judge(TopicAnalyser(encode, learn(encode, subjects, background(), ALIKE, outside), live=False))
@@ -179,10 +204,15 @@ class Judge:
         self._analyse = analyse
 
     def __call__(self, said: str | Sequence[str]) -> Finding:
-        """The finding after the last of `said`: a text, or a customer's turns, oldest first. "none" of nothing."""
+        """The finding after the last of `said`: a text, or a customer's turns, oldest first. "none" of nothing.
+
+        Of many turns the last 40 are read, so that a line of a hundred thousand costs no more.
+        """
         so_far = Conversation("")
         finding = Finding("topic", "none", 1.0, Evidence())
-        for number, text in enumerate([said] if isinstance(said, str) else said, 1):
+        turns = [said] if isinstance(said, str) else said
+        first = max(0, len(turns) - MOST_TURNS)
+        for number, text in enumerate(turns[first:], first + 1):
             transcript = Transcript(f"u{number}", "customer", 0, 0, text)
             utterance = Utterance(transcript.utterance, "customer", 0, 0, 0, np.zeros(0, dtype=np.int16))
             (finding,) = self._analyse(Heard(utterance, transcript), so_far)

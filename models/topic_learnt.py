@@ -27,6 +27,11 @@ WORDS_PENALTY: Final = 1.0
 _MEANING: Final = (2.0, 4.0, 6.0, 8.0, 10.0, 12.0, 14.0, 17.0, 20.0, 25.0, 32.0, 45.0)
 _WORDING: Final = (0.0, 2.0, 4.0, 6.0, 8.0, 12.0, 16.0)
 _STEPS: Final = 25
+_SIGNS: Final = (1.0, -1.0, 1.0)  # which way each of `_gate_features` may speak for a topic
+# Of a few examples, one left out, nothing can be learnt: a topic of one has none left. What holds for topics of one to
+# three phrases (ours, clinc150's and natcs_insurance's: models/LOG.md) stands in, the less the more examples there are.
+_USUAL_GATE: Final = (16.0, 0.0, 0.5, -6.0)  # of values over the sum of the factors
+ENOUGH: Final = 10  # examples of each topic, from which on it counts for nothing
 
 
 class Topic(Protocol):
@@ -52,6 +57,7 @@ class Learnt:
     rarity: Rows  # (SLOTS,) what a word slot weighs
     factors: tuple[float, float]  # of meaning and wording
     examples: Rows  # (m, d) unit vectors of what was said of a topic
+    nearest: int  # how many of them tell how near a text is
     gate: Floats | None  # (4,) logistic over `_gate_features`; None: all is in scope
 
     @property
@@ -69,7 +75,8 @@ class Learnt:
         which = softmax(values[:, :-1].astype(np.float64))
         if self.gate is None:
             return which
-        return _sigmoid(_gate_features(values, _nearest(vectors, self.examples)) @ self.gate)[:, None] * which
+        near = _nearest(vectors, self.examples, self.nearest)
+        return _sigmoid(_gate_features(values, near) @ self.gate)[:, None] * which
 
 
 def read(encode: Encode, texts: Sequence[str]) -> Rows:
@@ -122,7 +129,8 @@ def learn(
     Those of `others` whose cosine with an example is `alike` or more are left out: what is small talk for one
     house is the business of another. Without `others` nothing is out of scope. Factors and gate are calibrated
     on leave-one-out values, so that the examples do not vouch for themselves; the gate as if the share `outside`
-    of what is said were out of scope. Raises ValueError without topics.
+    of what is said were out of scope, and from less than ten examples a topic only in part. Raises ValueError
+    without topics.
     """
     if not topics:
         raise ValueError("topics need at least one topic")
@@ -148,21 +156,25 @@ def learn(
     wording = linear.anchors.T @ linear.coefficients  # a kernel without width folds into one matrix
     factors = _factors(meant[about, :-1], worded[about, :-1], (copies[:, None] * targets[:, :-1])[about])
     held_out = factors[0] * meant + factors[1] * worded
+    nearest = min(NEAREST, max(1, int(about.sum()) // len(topics) - 1))
     gate = None
     if rejects:
-        near = _nearest(vectors, vectors[about], itself=about)
-        gate = _logistic(_gate_features(held_out, near), scope, copies)
+        near = _nearest(vectors, vectors[about], nearest, itself=about)
+        gate = _gate(_gate_features(held_out, near), scope, copies)
+        usual = np.array(_USUAL_GATE) / (sum(factors), sum(factors), 1, 1)
+        known = min(1.0, (sum(len(topic.examples) for topic in topics) / len(topics) - 1) / (ENOUGH - 1))
+        gate = known * gate + (1 - known) * usual
         gate[-1] += np.log((1 - outside) / outside)
     examples = np.asfortranarray(vectors[about])  # as the anchors: one turn at a time is held against them
-    return Learnt(tuple(topic.id for topic in topics), meaning, wording, rarity, factors, examples, gate)
+    return Learnt(tuple(topic.id for topic in topics), meaning, wording, rarity, factors, examples, nearest, gate)
 
 
-def _nearest(vectors: Rows, examples: Rows, itself: NDArray[np.bool_] | None = None) -> Rows:
-    """Mean cosine with the NEAREST most alike of `examples`, shape (n,).
+def _nearest(vectors: Rows, examples: Rows, count: int, itself: NDArray[np.bool_] | None = None) -> Rows:
+    """Mean cosine with the `count` most alike of `examples`, shape (n,).
 
     With `itself`, the examples are the rows of `vectors` where it is true, and none counts as its own neighbour.
     """
-    count = min(NEAREST, max(1, len(examples) - 1))
+    count = min(count, len(examples))
     means = np.zeros(len(vectors), dtype=np.float32)
     own = np.cumsum(itself) - 1 if itself is not None else None
     for begin in range(0, len(vectors), 1024):
@@ -212,6 +224,21 @@ def _factors(meant: Rows, worded: Rows, wanted: Rows) -> tuple[float, float]:
         return float(-(wanted * np.log(np.maximum(softmax(a * meant + b * worded), 1e-9))).sum())
 
     return min(product(_MEANING, _WORDING), key=lambda factors: loss(*factors))
+
+
+def _gate(rows: Floats, target: Floats, copies: Rows) -> Floats:
+    """The logistic regression (4,) in which nothing speaks against itself: a feature whose weight would have the wrong
+    sign is left out, one after the other, the worst first."""
+    signs = np.array(_SIGNS)
+    used = np.ones(rows.shape[1], dtype=bool)
+    weights = np.zeros(rows.shape[1])
+    while True:
+        weights[:] = 0.0
+        weights[used] = _logistic(rows[:, used], target, copies)
+        wrong = signs * weights[:-1]
+        if wrong.min() >= 0:
+            return weights
+        used[int(wrong.argmin())] = False
 
 
 def _logistic(rows: Floats, target: Floats, copies: Rows) -> Floats:

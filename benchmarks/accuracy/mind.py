@@ -83,7 +83,7 @@ class Understanding:
         self.guide = Guide(shipped, self.search)
         self.analysers = {
             "sentiment": sentiment.load(self.encode),
-            "topic": topic.load(self.encode, tuple(shipped.topics.values())),
+            "topic": topic.load(self.encode, topic.taught(shipped.topics.values(), shipped.articles.values())),
             "satisfaction": satisfaction.load(self.encode),
         }
         self.next_action = next_action.judge(self.encode)

@@ -159,6 +159,23 @@ def outcome(clips: Clips, findings: Sequence[Finding], split: str) -> Outcome:
     )
 
 
+def strangers(clips: Clips, heard: Sequence[dict[str, float]]) -> dict[str, Figure]:
+    """Each clip judged without a baseline; those between calm and tense have a score and count."""
+    found = [stress.judged(dict(each), None, Evidence(), stranger=True) for each in heard]
+    score, label = np.array([each.score for each in found]), np.array([each.label for each in found])
+    known = score > 0
+    near = known & (clips.tense | clips.neutral)
+    split = "EMO-DB, 8 kHz mu-law, no baseline, 0.8 s voiced"
+    return {
+        "stress.emodb_stranger_auc": bootstrap(auc, clips.tense[known], score[known], split=split),
+        "stress.emodb_stranger_neutral_auc": bootstrap(
+            auc, clips.tense[near], score[near], split=f"{split}; against neutral"
+        ),
+        "stress.emodb_stranger_tense": share(label[known & clips.tense] == "tense", f"{split}; anger, fear: tense"),
+        "stress.emodb_stranger_false_alarm": share(label[known & ~clips.tense] == "tense", f"{split}; the rest: tense"),
+    }
+
+
 def leave_one_speaker_out(clips: Clips, heard: Sequence[Sound]) -> Floats:
     """Scores (n,) of a classifier trained on the other nine speakers; its settings are chosen among those nine."""
     tracks = [voice.track(voice.narrow(sound, HZ)) for sound in heard]
@@ -228,6 +245,7 @@ def measure(data: Path, *, quick: bool) -> Measured:
     figures["stress.emodb_no_joy_ece"] = bootstrap(
         calibration_error, clean.score[without], clips.tense[without], split=f"{SPLIT}; happiness left out"
     )
+    figures |= strangers(clips, features["clean"])
     scores = leave_one_speaker_out(clips, heard["clean"])
     nine = f"{SPLIT}; trained on the other nine speakers, settings chosen among them"
     figures["stress.emodb_loso_auc"] = bootstrap(auc, clips.tense, scores, split=nine)

@@ -18,7 +18,7 @@ import models
 from assist.conversation import Finding, Transcript
 from assist.errors import AssistError, BadMessage, ConfigError, KnowledgeError, ModelMissing
 from benchmarks import synthetic
-from models import given, judge
+from models import finder, given, judge
 
 ROOT = Path(__file__).resolve().parents[2]
 TOPICS = """
@@ -213,6 +213,18 @@ def test_one_line_of_python_for_each() -> None:
         ("topic", {"topics": []}, ConfigError, "there is none"),
         ("topic", {"encode": 3}, ConfigError, "encode"),
         ("search", {"limit": 0}, ConfigError, "limit"),
+        ("search", {"limit": "3"}, ConfigError, "limit is '3'"),
+        ("search", {"knowledge": 5}, ConfigError, "knowledge is a int"),
+        ("topic", {"topics": 5}, ConfigError, "a int is no path"),
+        ("topic", {"topics": {"a": "text"}}, ConfigError, "a: needs examples, a list"),
+        ("topic", {"topics": {"a": [None]}}, ConfigError, "a: needs examples, a list"),
+        ("topic", {"topics": {"a": []}}, ConfigError, "none with a word"),
+        ("topic", {"topics": {5: ["a b"]}}, ConfigError, "topic 1: needs an id"),
+        ("topic", {"topics": ["a", "b"]}, ConfigError, "topic 1: needs an id"),
+        ("topic", {"topics": {"none": ["my bill is wrong"]}}, ConfigError, "give it another id"),
+        ("topic", {"others": 5}, ConfigError, "others: a int"),
+        ("topic", {"others": [5]}, ConfigError, "a list of sentences"),
+        ("next_action", {"head": 5}, ConfigError, "head is a int"),
         ("search", {"knowledge": "/nowhere"}, KnowledgeError, "/nowhere"),
         ("transcribe", {"kind": "parrot"}, ConfigError, "pocketsphinx, whisper"),
         ("transcribe", {"kind": "whisper", "weights": "/nowhere"}, ModelMissing, "nowhere"),
@@ -232,6 +244,12 @@ def test_what_load_refuses_has_a_name(task: str, options: dict[str, Any], error:
         ('[[topic]]\nid="a"\nexamples=["x"]\n[[topic]]\nid="a"\nexamples=["x"]', "used twice"),
         ("no toml", "topics"),
         ("", "there is none"),
+        ("topic = 5", r"write \[\[topic\]\]"),
+        ('topic = "x"', r"write \[\[topic\]\]"),
+        ('[topic]\nid = "a"\nexamples = ["x"]', r"write \[\[topic\]\]"),
+        ('[[topics]]\nid = "a"\nexamples = ["x"]', r"write \[\[topic\]\]"),
+        ('[[topic]]\nid = "a"\nexamples = ["", " "]', "none with a word"),
+        ('[[topic]]\nid = "none"\nexamples = ["x"]', "another id"),
     ],
 )
 def test_a_wrong_topics_file_is_named(tmp_path: Path, text: str, says: str) -> None:
@@ -265,6 +283,109 @@ def test_a_float_file_with_holes_is_made_whole(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", holes, 8_000, subtype="FLOAT")
     samples, _ = given.sound(tmp_path / "a.wav")
     assert np.isfinite(samples).all() and np.abs(samples).max() <= 1.0
+
+
+def test_files_may_begin_with_a_mark_of_their_encoding(tmp_path: Path) -> None:
+    (tmp_path / "topics.toml").write_text(TOPICS, "utf-8-sig")
+    (tmp_path / "others.txt").write_text("play a song\n# no sentence\n", "utf-8-sig")
+    (tmp_path / "articles.jsonl").write_text('{"id": "a", "title": "b", "text": "c"}', "utf-8-sig")
+    assert [each.id for each in given.topics(tmp_path / "topics.toml")] == ["camera", "delivery"]
+    assert given.sentences(tmp_path / "others.txt") == ("play a song",)
+    assert list(finder.articles(tmp_path / "articles.jsonl").articles) == ["a"]
+
+
+def test_a_file_without_sentences_is_no_list_of_others(tmp_path: Path) -> None:
+    (tmp_path / "others.txt").write_text("\n# nothing\n")
+    with pytest.raises(ConfigError, match="no sentence in it"):
+        given.sentences(tmp_path / "others.txt")
+    assert given.sentences(()) == ()
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ('{"id": "a", "title": "b", "text": "c", "keywords": 5}', "line 1: keywords"),
+        ('{"id": "a", "title": "b", "text": "c", "keywords": "bill"}', "line 1: keywords"),
+        ('{"id": "a", "title": "b", "text": "c", "keywords": [1]}', "line 1: keywords"),
+        ("[" * 100_000, "line 1: not JSON"),
+    ],
+)
+def test_a_wrong_article_is_named(tmp_path: Path, line: str, says: str) -> None:
+    (tmp_path / "articles.jsonl").write_text(line)
+    with pytest.raises(KnowledgeError, match=says):
+        finder.articles(tmp_path / "articles.jsonl")
+
+
+def test_an_article_may_hold_any_character_of_json_and_no_keywords(tmp_path: Path) -> None:
+    line = '{"id": "a", "title": "b", "text": "one\u2028two\x85three", "keywords": null}\r\n'
+    (tmp_path / "articles.jsonl").write_bytes(line.encode())
+    article = finder.articles(tmp_path / "articles.jsonl").articles["a"]
+    assert article.body == "one\u2028two\x85three" and article.keywords == ()
+
+
+def test_where_answers_cannot_be_written_one_line_says_so() -> None:
+    command = [sys.executable, "-m", "models", "judge", "sentiment", "-"]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            command, cwd=ROOT, input=b'{"text": "hello"}\n', stdout=full, stderr=subprocess.PIPE, timeout=100
+        )
+    said = done.stderr.decode()
+    assert done.returncode == 1
+    assert said.startswith("error (store_failed): answers cannot be written") and said.count("\n") == 1
+
+
+def test_the_file_is_opened_before_the_models_are_loaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(models, "load", lambda *_, **__: pytest.fail("loaded"))
+    with pytest.raises(ConfigError, match="nofile"):
+        judge.judged("search", tmp_path / "nofile.jsonl", {}, None, sys.stdout)
+
+
+def test_what_is_no_path_no_time_and_no_utf_8_is_named() -> None:
+    with pytest.raises(BadMessage, match=r"wav: .*too long"):
+        given.sound(Path("a" * 5_000))
+    for times in ({"start_ms": True}, {"start_ms": 10**400}, {"start_ms": 1, "end_ms": False}, {"end_ms": 1.5}):
+        with pytest.raises(BadMessage, match="start_ms and end_ms"):
+            given.said([{"text": "hello", **times}])
+    with pytest.raises(BadMessage, match="UTF-16"):
+        judge._parsed('{"text": "hello"}'.encode("utf-16"))
+
+
+def test_events_and_words_at_once_are_refused() -> None:
+    ask = judge._askers(lambda events: events, Path(), None)["next_action"]
+    with pytest.raises(BadMessage, match="one of them"):
+        ask({"events": [], "text": "hello"})
+
+
+TURNS: tuple[Any, ...] = (
+    "my bill is wrong",
+    ("my bill is wrong",),
+    iter(["my bill is wrong"]),
+    np.array(["my bill is wrong"]),
+    {"text": "my bill is wrong"},
+    [{"party": "customer", "text": "my bill is wrong"}],
+    [Transcript("u1", "customer", 0, 5_000, "my bill is wrong")],
+)
+
+
+def test_turns_may_come_as_in_json_or_as_python_has_them() -> None:
+    for turns in TURNS:
+        assert [(each.party, each.text) for each in given.said(turns)] == [("customer", "my bill is wrong")]
+    mixed = ["hello", {"party": "agent", "text": "how can I help"}, "my parcel never came"]
+    for task, turns in (("topic", mixed), ("sentiment", mixed), ("satisfaction", mixed), ("search", mixed)):
+        assert models.load(task)(turns) is not None
+    assert models.load("sentiment")([*mixed, {"party": "agent", "text": "oh no, how dreadful, I am so sorry"}]) == (
+        models.load("sentiment")(["hello", "my parcel never came"])
+    )
+
+
+@pytest.mark.parametrize("task", ["topic", "sentiment", "satisfaction", "search"])
+def test_what_is_no_text_and_no_turn_is_refused_by_name(task: str) -> None:
+    judges = models.load(task)
+    for nothing in (None, 5, 5.5, b"bytes", [None], [5], ["a", None], {"a": 1}, [["x"]], [{"x": 1}], [b"x"]):
+        with pytest.raises(BadMessage):
+            judges(nothing)
+    judges(())
+    judges(iter([]))
 
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.text()

@@ -37,6 +37,18 @@ def test_what_is_left_out_is_what_a_fit_without_it_says(seed: int, n: int) -> No
         assert model(vectors[row : row + 1])[0] == pytest.approx(held_out[row], abs=2e-3)
 
 
+@pytest.mark.parametrize("weight", [1.0, 8.0])
+def test_many_rows_are_inverted_as_exactly_as_few(weight: float) -> None:
+    vectors, targets = rows(7, 700, wide=40)
+    vectors[350:] = vectors[:350]
+    importance = np.random.default_rng(7).uniform(1.0, weight, 700).astype(np.float32)
+    model, held_out = fit(vectors, targets, importance, ones(700))
+    kernel = np.exp(-kernel_ridge.WIDTH * (1 - vectors.astype(np.float64) @ vectors.T.astype(np.float64)))
+    exact = np.linalg.inv(kernel + np.diag(kernel_ridge.RIDGE / importance.astype(np.float64)))
+    assert model(vectors) == pytest.approx(kernel @ exact @ targets, abs=0.01)
+    assert held_out == pytest.approx(targets - (exact @ targets) / np.diag(exact)[:, None], abs=0.01)
+
+
 def test_copies_stand_for_equal_rows() -> None:
     vectors, targets = rows(1, 12)
     copies = np.array([3, *[1] * 11], dtype=np.float32)

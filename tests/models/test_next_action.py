@@ -210,6 +210,15 @@ def test_the_shipped_policy_knows_a_goodbye() -> None:
     assert judge([customer("will it rain in Boston on Monday?"), *last])[0].label == "goodbye_1"
 
 
+@pytest.mark.parametrize("text", ["", " ", "?!", "'", "\U0001f621\U0001f621", "我想订一个酒店房间"])
+def test_what_cannot_be_read_calls_for_nothing(text: str) -> None:
+    judge = next_action.judge(encoder.load())
+    (found,) = judge([customer(text)])
+    assert found.label == "none"
+    said = [customer("I want to book a room in a hotel")]
+    assert judge([*said, customer(text)]) == judge(said)
+
+
 def test_files_that_are_none_are_named(policy_file: Path, tmp_path: Path) -> None:
     raw = policy_file.read_bytes()
     other, cut, text = tmp_path / "none.npz", tmp_path / "cut.npz", tmp_path / "text.npz"

@@ -61,6 +61,40 @@ def test_none_until_there_is_a_baseline() -> None:
     assert found[-1].label == "calm"
 
 
+def test_a_stranger_is_scored_with_half_the_confidence() -> None:
+    calm, raised = JUDGE(AS_BEFORE, 8_000), JUDGE(RAISED, 8_000)
+    assert 0 < calm.score < raised.score
+    for found, known in ((calm, JUDGE(AS_BEFORE, 8_000, FIRST)), (raised, JUDGE(RAISED, 8_000, FIRST))):
+        assert found.detail["baseline"] == 0 and "baseline" not in known.detail
+        assert found.detail["confidence"] <= 0.5
+        assert "because.floor_st" not in found.detail
+    assert why_none(JUDGE(RAISED[:4_000], 8_000)) & {"baseline", "short", "still"}, "half a second"
+    assert why_none(JUDGE(RAISED, 8_000, FIRST[0][:800])) == {"baseline"}, "one that says nothing was given"
+
+
+def test_a_stranger_between_calm_and_tense_is_named_neither() -> None:
+    found = stress.features(AS_BEFORE, 8_000)
+    for bright_db in np.arange(-20.0, 20.0, 0.5):
+        judged = stress.judged(found | {"bright_db": float(bright_db)}, None, Evidence(), stranger=True)
+        unsure = stress.CALM < judged.score < stress.TENSE
+        assert (judged.label == "none") == unsure == ("abstained.baseline" in judged.detail)
+
+
+def test_noise_as_loud_as_the_voice_is_not_judged() -> None:
+    rng = np.random.default_rng(3)
+    level = float(np.sqrt((RAISED.astype(np.float64) ** 2).mean()))
+    noisy = np.rint(RAISED + rng.standard_normal(len(RAISED)) * level).clip(-32768, 32767).astype(np.int16)
+    assert why_none(JUDGE(noisy, 8_000, FIRST)) & {"noise", "short"}
+
+
+@pytest.mark.parametrize("rate_hz", ["8000", None, float("nan"), float("inf"), 8_000.5, [8_000], True])
+def test_what_is_no_rate_is_not_judged(rate_hz: Any) -> None:
+    assert why_none(JUDGE(RAISED, rate_hz, FIRST)) == {"rate"}
+    for odd in (5, "base", [None], [[0.1, 0.2]]):
+        assert JUDGE(RAISED, 8_000, odd).label == "none"
+    assert JUDGE(RAISED, 8_000.0, FIRST) == JUDGE(RAISED, np.int32(8_000), FIRST) == JUDGE(RAISED, 8_000, FIRST)
+
+
 def test_higher_brighter_rougher_faster_is_tense() -> None:
     calm, tense = talk(*FIRST, AS_BEFORE)[-1], talk(*FIRST, RAISED)[-1]
     assert (calm.label, tense.label) == ("calm", "tense")

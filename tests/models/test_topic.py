@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import models
 from assist.audio import Party, Utterance
 from assist.conversation import Conversation, Finding, Heard, Transcript, Turn
+from assist.knowledge import Knowledge
 from models import encoder, topic
 from models.topic_learnt import SLOTS, read
 
@@ -164,12 +168,28 @@ def test_a_judge_reads_topics_as_they_come(encode: encoder.Encoder, tmp_path: Pa
 
 def test_a_judge_adds_up_turns(encode: encoder.Encoder) -> None:
     judge = topic.judge(encode, SUBJECTS)
-    once = judge("my parcel has still not come")
-    twice = judge(["my parcel has still not come", "yes", "it was meant to be here on Monday"])
+    once = judge("it has not come yet")
+    twice = judge(["it has not come yet", "yes", "it was meant to be here on Monday"])
     assert once.label == twice.label == "delivery"
     assert twice.score > once.score
     assert judge(["hello", "yes thank you"]).label == "none"
     assert judge([]).label == "none"
+
+
+def test_a_hundred_thousand_turns_cost_no_more_than_a_call(encode: encoder.Encoder) -> None:
+    judge = topic.judge(encode, SUBJECTS)
+    began = time.thread_time()
+    found = judge(["my parcel has not arrived"] * 3 + ["my"] * 100_000 + ["my camera is black on video calls"])
+    assert time.thread_time() - began < 5
+    assert found.label == "camera"
+    assert found.evidence.utterance == "u100004"
+
+
+def test_what_was_said_long_ago_changes_nothing(encode: encoder.Encoder) -> None:
+    judge = topic.judge(encode, SUBJECTS)
+    call = [SUBJECTS[number % 3].examples[number % 2] for number in range(60)]
+    whole, tail = judge(call), judge(call[-topic.TURNS :])
+    assert (whole.label, whole.score, whole.detail) == (tail.label, tail.score, tail.detail)
 
 
 def test_without_others_everything_is_about_some_topic(encode: encoder.Encoder) -> None:
@@ -193,6 +213,30 @@ def test_without_others_the_chances_of_turns_multiply(encode: encoder.Encoder) -
 def test_a_misspelt_word_shares_its_parts(encode: encoder.Encoder) -> None:
     right, misspelt, other = read(encode, ["cancellation", "cancelation", "delivery"])[:, -SLOTS:]
     assert right @ misspelt > len("cancel") > abs(right @ other)
+
+
+BILLS = ("my bill is too high", "I was overcharged", "there's a charge I don't know", "why is it so expensive")
+PARCELS = ("my parcel is late", "where is my order", "it never came", "the courier left it outside")
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+@pytest.mark.parametrize("said", [{"a": BILLS}, {"a": BILLS, "b": PARCELS}], ids=["one topic", "two topics"])
+def test_a_few_examples_are_enough_to_name_them(
+    encode: encoder.Encoder, said: dict[str, tuple[str, ...]], count: int
+) -> None:
+    few = {name: phrases[:count] for name, phrases in said.items()}
+    judge = topic.judge(encode, few)
+    assert all(judge(phrase).label == name for name, phrases in few.items() for phrase in phrases)
+    for text in ("what is the weather tomorrow", "hello", "zxcvb qwert", "I would like to book a flight to Rome"):
+        assert judge(text).label == "none", text
+
+
+def test_no_sign_of_a_topic_speaks_against_it(encode: encoder.Encoder) -> None:
+    odd = {"a": ["meine Rechnung ist zu hoch", "b", "c"] * 4, "d": ["e", "wo ist mein Paket", "42"] * 4}
+    for topics in (odd, PHRASES, {"a": BILLS[:1]}):
+        subjects = [Subject(name, name, "", tuple(said)) for name, said in topics.items()]
+        gate = topic.learn(encode, subjects, topic.background()).gate
+        assert gate is not None and gate[0] >= 0 >= gate[1] and gate[2] >= 0
 
 
 def test_others_of_ones_own_are_none(encode: encoder.Encoder) -> None:
@@ -227,6 +271,28 @@ def test_learning_needs_no_second_reading() -> None:
     whole = encoder.load()
     learnt = topic.learn(lambda texts: whole(texts), SUBJECTS, topic.background())
     assert learnt.meaning.anchors.shape[1] == encoder.DIMENSIONS
+
+
+def test_a_topic_learns_how_its_articles_are_asked_for(encode: encoder.Encoder) -> None:
+    knowledge = Knowledge.load(models.KNOWLEDGE)
+    plain = tuple(knowledge.topics.values())
+    taught = topic.taught(plain, knowledge.articles.values())
+    assert [each.id for each in taught] == [each.id for each in plain]
+    assert all(set(less.examples) <= set(more.examples) for less, more in zip(plain, taught, strict=True))
+    assert sum(len(each.examples) for each in taught) <= sum(len(each.examples) for each in plain) + topic.MOST_ASKED
+    article = knowledge.articles["account-locked"]
+    learnt = next(each for each in taught if each.id == article.topics[0])
+    assert set(article.asked[:5]) & set(learnt.examples)
+
+
+def test_of_very_many_ways_of_asking_some_of_every_topic_are_taken() -> None:
+    knowledge = Knowledge.load(models.KNOWLEDGE)
+    much = [msgspec.structs.replace(each, asked=each.asked * 40) for each in knowledge.articles.values()]
+    taught = topic.taught(knowledge.topics.values(), much)
+    before = {each.id: len(each.examples) for each in knowledge.topics.values()}
+    assert sum(len(each.examples) - before[each.id] for each in taught) == topic.MOST_ASKED
+    assert all(len(each.examples) > before[each.id] for each in taught)
+    assert [len(each.examples) for each in topic.taught(knowledge.topics.values(), ())] == list(before.values())
 
 
 def test_no_topics_is_an_error() -> None:
