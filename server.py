@@ -240,7 +240,9 @@ def judgements(
     registry: dict[str, Callable[[Encoder], Analyser]] = {
         "sentiment": sentiment.load,
         "stress": lambda _: stress.load(settings.mind.stress_parties, settings.mind.stress_reason),
-        "topic": lambda encode: topic.load(encode, tuple(knowledge.topics.values())),
+        "topic": lambda encode: topic.load(
+            encode, topic.taught(knowledge.topics.values(), knowledge.articles.values())
+        ),
         "satisfaction": satisfaction.load,
     }
     found: dict[str, Analyser] = {}

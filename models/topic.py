@@ -162,7 +162,7 @@ def taught(topics: Collection[Topic], articles: Iterable[Asked]) -> tuple[Topic,
     evenly: learning grows with the cube of their number, and a server's start waits for it.
     """
     taken = {topic.id: list(topic.examples) for topic in topics}
-    asked = [(article.topics[0], text) for article in articles for text in article.asked]
+    asked = [(article.topics[0], text) for article in articles if article.topics for text in article.asked]
     count = min(MOST_ASKED, len(asked))
     for number in range(count):
         name, text = asked[number * len(asked) // count]

@@ -6,6 +6,7 @@ behind the first message would ever be reached.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import random
@@ -114,7 +115,8 @@ def _lie(lines: list[bytes], dice: random.Random) -> None:
         del place[key]
     elif roll < 0.3:
         other, name = dice.choice(places)
-        place[key] = copy.deepcopy(other[name])
+        with contextlib.suppress(RecursionError):  # bent too often
+            place[key] = copy.deepcopy(other[name])
     elif roll < 0.4:
         for _ in range(dice.choice((3, 30, 500))):
             place[key] = [place[key]] if dice.random() < 0.5 else {"a": place[key]}
