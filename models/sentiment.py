@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from assist.conversation import Conversation, Evidence, Finding, Heard, Transcript
 from assist.errors import ModelMissing
+from models.foreign import foreign
 
 Encode = Callable[[Sequence[str]], NDArray[np.float32]]
 Floats = NDArray[np.float32]
@@ -31,29 +32,12 @@ SLOTS: Final = 1 << 14
 MAX_WORDS: Final = 200
 LEAST_CONFIDENCE: Final = 0.4
 TORN: Final = 0.3
-FOREIGN_WORDS: Final = 8
 DECAY: Final = 0.8
 WINDOW: Final = 3
 SWING: Final = 0.4
 FULL: Final = 5.0  # score_5 at the ends of its scale
 MAX_TURNS: Final = 40  # 0.8**40 is nothing, and each costs a pass of the encoder
 MEND: Final = "restore it with `git checkout -- models/weights` or train it with `python -m models.train sentiment`"
-
-# Hardly an English sentence of eight words has none of the first. The second are words of other languages too.
-_ENGLISH: Final = frozenset(
-    re.findall(
-        r"\S+",
-        """
-        the you i i'm i've i'll i'd it it's its my and for that that's this not have has had with your are been but they
-        she there there's just get got can't don't didn't doesn't isn't please thanks thank what when how why who if by
-        from we've you're very would could should can about out up any one our their them than because were went going
-        still back like people these those some more as
-        """,
-    )
-)
-_SHARED: Final = frozenset(
-    re.findall(r"\S+", "is was to of in on at a an no so do be he we me all will am us or now only")
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,12 +98,10 @@ def _words(text: str) -> list[str]:
 
 @lru_cache(maxsize=2048)
 def legible(text: str) -> bool:
-    """False where there is nothing to read: no letters, or eight words and more of which hardly one is English."""
+    """False where there is nothing to read: no letters, or two words and more of another language (`foreign`)."""
     words = _words(text)
-    known = sum(word in _ENGLISH for word in words) + sum(word in _SHARED for word in words) / 3
-    foreign = len(words) >= FOREIGN_WORDS and known < len(words) / 12
     strange = sum(character.isalpha() and not character.isascii() for character in text[: MAX_WORDS * 12])
-    return bool(words) and not foreign and strange * 4 <= sum(map(len, words))
+    return bool(words) and not foreign(text) and strange * 4 <= sum(map(len, words))
 
 
 def named(shares: Floats | NDArray[np.float64]) -> str:
@@ -217,18 +199,22 @@ def mood(scores: Sequence[float], newest_counts: bool = False) -> dict[str, floa
 
 
 def turning_points(levels: Sequence[float]) -> list[tuple[int, int, int]]:
-    """Where a curve turned: (index of its extreme, index where it had moved away by 0.4, +1 upwards or -1)."""
+    """Where a curve turned: (index of its extreme, index where it was plain, +1 upwards or -1).
+
+    It is plain where the curve is away by 0.4 for the second time running: one outburst, forgiven, turns nothing.
+    """
     found: list[tuple[int, int, int]] = []
     low = high = heading = 0
     for now, level in enumerate(levels):
         low = now if level < levels[low] else low
         high = now if level > levels[high] else high
-        if heading >= 0 and levels[high] - level >= SWING:
+        latest = levels[max(0, now - 1) : now + 1]
+        if heading >= 0 and now > high + 1 and levels[high] - max(latest) >= SWING:
             found.append((high, now, -1))
-            heading, low = -1, now
-        elif heading <= 0 and level - levels[low] >= SWING:
+            heading, low = -1, min(range(high + 1, now + 1), key=levels.__getitem__)
+        elif heading <= 0 and now > low + 1 and min(latest) - levels[low] >= SWING:
             found.append((low, now, 1))
-            heading, high = 1, now
+            heading, high = 1, max(range(low + 1, now + 1), key=levels.__getitem__)
     return found
 
 

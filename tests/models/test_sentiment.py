@@ -120,10 +120,15 @@ def test_trend_compares_the_latest_three_with_those_before() -> None:
 def test_a_turning_point_is_told_once_when_it_has_become_plain() -> None:
     scores = [0.0, -0.8, -0.8, -0.8, 0.7, 0.7, 0.7, 0.7]
     told = [(n, mood) for n in range(1, len(scores) + 1) if "turned" in (mood := sentiment.mood(scores[:n], True))]
-    assert [(n, mood["turned"]) for n, mood in told] == [(2, -1.0), (5, 1.0)]
-    assert told[0][1]["turned_ago"] == 1
-    assert told[1][1]["turned_ago"] == 1, "the mood was lowest after the fourth turn"
-    assert "turned" not in sentiment.mood(scores[:2]), "an agent's turn does not tell it again"
+    assert [(n, mood["turned"]) for n, mood in told] == [(3, -1.0), (6, 1.0)]
+    assert told[0][1]["turned_ago"] == 2
+    assert told[1][1]["turned_ago"] == 2, "the mood was lowest after the fourth turn"
+    assert "turned" not in sentiment.mood(scores[:3]), "an agent's turn does not tell it again"
+
+
+def test_one_outburst_early_in_a_call_turns_nothing() -> None:
+    scores = [0.1, 0.0, -0.9, -0.2, 0.0, 0.1, 0.9]
+    assert [sentiment.mood(scores[:n])["turns"] for n in range(1, len(scores) + 1)] == [0.0] * len(scores)
 
 
 @given(st.lists(st.floats(-1, 1), max_size=60))
@@ -170,6 +175,16 @@ def test_any_text_gets_a_finding(analyse: sentiment.SentimentAnalyser, text: str
         "ho aspettato tre ore e nessuno mi ha risposto al telefono",
         "Где моя посылка, жду три недели",
         "我的包裹还没有到",
+        "ich komme nicht rein",
+        "geht nicht",
+        "mi teléfono no funciona",
+        "no quiero esperar más",
+        "je n'ai rien reçu",
+        "non voglio aspettare",
+        "isso não serve",
+        "ik wacht nog steeds",
+        "nie mam czasu",
+        "kaise karu bhai",
         "🙂 🙂",
         "",
     ],
