@@ -35,9 +35,14 @@ TORN: Final = 0.3
 DECAY: Final = 0.8
 WINDOW: Final = 3
 SWING: Final = 0.4
+LONG_WORDS: Final = 80  # about what the encoder reads
+END_WORDS: Final = 30
+AFTER_WORDS: Final = 3
 FULL: Final = 5.0  # score_5 at the ends of its scale
 MAX_TURNS: Final = 40  # 0.8**40 is nothing, and each costs a pass of the encoder
 MEND: Final = "restore it with `git checkout -- models/weights` or train it with `python -m models.train sentiment`"
+
+_BUT: Final = re.compile(r"\b(?:but|however|yet)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +65,11 @@ class Head:
 
     def probabilities(self, text: str, read: Floats) -> Floats:
         """P(negative, neutral, positive) of a `plain` text and the encoder's reading of it; shape (3,)."""
-        unit = read / max(float(np.linalg.norm(read)), 1e-9)
+        return self.weighed(slots(text), read / max(float(np.linalg.norm(read)), 1e-9))
+
+    def weighed(self, rows: Sequence[int], unit: Floats) -> Floats:
+        """The same of a text's word slots and a reading of length 1."""
         logits = np.tanh(unit @ self.w1 + self.b1) @ self.w2 + self.b2
-        rows = slots(text)
         if rows:
             logits = logits + self.words[list(rows)].sum(axis=0) / np.sqrt(len(rows))
         powers = np.exp((logits - logits.max()) / self.temperature)
@@ -104,6 +111,25 @@ def legible(text: str) -> bool:
     return bool(words) and not foreign(text) and strange * 4 <= sum(map(len, words))
 
 
+def parts(text: str) -> list[str]:
+    """What is read of a `plain` text, one part or two: the whole, and what follows its last "but", "however" or "yet".
+
+    Where it is longer than the encoder reads: its first 80 words, and its last 30.
+    """
+    words = text.split()
+    if len(words) > LONG_WORDS:
+        return [" ".join(words[:LONG_WORDS]), " ".join(words[-END_WORDS:])]
+    turns = [each.end() for each in _BUT.finditer(text) if each.start()]
+    after = text[turns[-1] :].strip(" ,") if turns else ""
+    return [text, after] if len(after.split()) >= AFTER_WORDS else [text]
+
+
+def outweighed(shares: Sequence[Floats]) -> Floats:
+    """P(negative, neutral, positive) of a text from those of its `parts`: praise before a "but" is manners, so the last
+    part counts alone where it is negative or positive."""
+    return shares[-1] if named(shares[-1]) in {"negative", "positive"} else shares[0]
+
+
 def named(shares: Floats | NDArray[np.float64]) -> str:
     """The likeliest label of P(negative, neutral, positive), or "none": too unsure, or torn between the ends."""
     torn = min(shares[0], shares[2]) >= TORN
@@ -136,7 +162,8 @@ class SentimentAnalyser:
         text = plain(said.text)
         if not legible(text):
             return Finding("sentiment", "none", 0.0, self._evidence(said), mood(scores))
-        shares = self._head.probabilities(text, self._read([text])[0])
+        read = parts(text)
+        shares = outweighed([self._head.probabilities(*each) for each in zip(read, self._read(read), strict=True)])
         negative, _, positive = (round(float(share), 4) for share in shares)
         confidence = round(float(shares.max()), 4)
         label = named(shares)
