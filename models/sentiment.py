@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from assist.conversation import Conversation, Evidence, Finding, Heard, Transcript
 from assist.errors import ModelMissing
+from models.foreign import foreign
 
 Encode = Callable[[Sequence[str]], NDArray[np.float32]]
 Floats = NDArray[np.float32]
@@ -31,29 +32,17 @@ SLOTS: Final = 1 << 14
 MAX_WORDS: Final = 200
 LEAST_CONFIDENCE: Final = 0.4
 TORN: Final = 0.3
-FOREIGN_WORDS: Final = 8
 DECAY: Final = 0.8
 WINDOW: Final = 3
 SWING: Final = 0.4
+LONG_WORDS: Final = 80  # about what the encoder reads
+END_WORDS: Final = 30
+AFTER_WORDS: Final = 3
 FULL: Final = 5.0  # score_5 at the ends of its scale
 MAX_TURNS: Final = 40  # 0.8**40 is nothing, and each costs a pass of the encoder
 MEND: Final = "restore it with `git checkout -- models/weights` or train it with `python -m models.train sentiment`"
 
-# Hardly an English sentence of eight words has none of the first. The second are words of other languages too.
-_ENGLISH: Final = frozenset(
-    re.findall(
-        r"\S+",
-        """
-        the you i i'm i've i'll i'd it it's its my and for that that's this not have has had with your are been but they
-        she there there's just get got can't don't didn't doesn't isn't please thanks thank what when how why who if by
-        from we've you're very would could should can about out up any one our their them than because were went going
-        still back like people these those some more as
-        """,
-    )
-)
-_SHARED: Final = frozenset(
-    re.findall(r"\S+", "is was to of in on at a an no so do be he we me all will am us or now only")
-)
+_BUT: Final = re.compile(r"\b(?:but|however|yet)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +65,11 @@ class Head:
 
     def probabilities(self, text: str, read: Floats) -> Floats:
         """P(negative, neutral, positive) of a `plain` text and the encoder's reading of it; shape (3,)."""
-        unit = read / max(float(np.linalg.norm(read)), 1e-9)
+        return self.weighed(slots(text), read / max(float(np.linalg.norm(read)), 1e-9))
+
+    def weighed(self, rows: Sequence[int], unit: Floats) -> Floats:
+        """The same of a text's word slots and a reading of length 1."""
         logits = np.tanh(unit @ self.w1 + self.b1) @ self.w2 + self.b2
-        rows = slots(text)
         if rows:
             logits = logits + self.words[list(rows)].sum(axis=0) / np.sqrt(len(rows))
         powers = np.exp((logits - logits.max()) / self.temperature)
@@ -114,12 +105,29 @@ def _words(text: str) -> list[str]:
 
 @lru_cache(maxsize=2048)
 def legible(text: str) -> bool:
-    """False where there is nothing to read: no letters, or eight words and more of which hardly one is English."""
+    """False where there is nothing to read: no letters, or two words and more of another language (`foreign`)."""
     words = _words(text)
-    known = sum(word in _ENGLISH for word in words) + sum(word in _SHARED for word in words) / 3
-    foreign = len(words) >= FOREIGN_WORDS and known < len(words) / 12
     strange = sum(character.isalpha() and not character.isascii() for character in text[: MAX_WORDS * 12])
-    return bool(words) and not foreign and strange * 4 <= sum(map(len, words))
+    return bool(words) and not foreign(text) and strange * 4 <= sum(map(len, words))
+
+
+def parts(text: str) -> list[str]:
+    """What is read of a `plain` text, one part or two: the whole, and what follows its last "but", "however" or "yet".
+
+    Where it is longer than the encoder reads: its first 80 words, and its last 30.
+    """
+    words = text.split()
+    if len(words) > LONG_WORDS:
+        return [" ".join(words[:LONG_WORDS]), " ".join(words[-END_WORDS:])]
+    turns = [each.end() for each in _BUT.finditer(text) if each.start()]
+    after = text[turns[-1] :].strip(" ,") if turns else ""
+    return [text, after] if len(after.split()) >= AFTER_WORDS else [text]
+
+
+def outweighed(shares: Sequence[Floats]) -> Floats:
+    """P(negative, neutral, positive) of a text from those of its `parts`: praise before a "but" is manners, so the last
+    part counts alone where it is negative or positive."""
+    return shares[-1] if named(shares[-1]) in {"negative", "positive"} else shares[0]
 
 
 def named(shares: Floats | NDArray[np.float64]) -> str:
@@ -154,7 +162,8 @@ class SentimentAnalyser:
         text = plain(said.text)
         if not legible(text):
             return Finding("sentiment", "none", 0.0, self._evidence(said), mood(scores))
-        shares = self._head.probabilities(text, self._read([text])[0])
+        read = parts(text)
+        shares = outweighed([self._head.probabilities(*each) for each in zip(read, self._read(read), strict=True)])
         negative, _, positive = (round(float(share), 4) for share in shares)
         confidence = round(float(shares.max()), 4)
         label = named(shares)
@@ -217,18 +226,22 @@ def mood(scores: Sequence[float], newest_counts: bool = False) -> dict[str, floa
 
 
 def turning_points(levels: Sequence[float]) -> list[tuple[int, int, int]]:
-    """Where a curve turned: (index of its extreme, index where it had moved away by 0.4, +1 upwards or -1)."""
+    """Where a curve turned: (index of its extreme, index where it was plain, +1 upwards or -1).
+
+    It is plain where the curve is away by 0.4 for the second time running: one outburst, forgiven, turns nothing.
+    """
     found: list[tuple[int, int, int]] = []
     low = high = heading = 0
     for now, level in enumerate(levels):
         low = now if level < levels[low] else low
         high = now if level > levels[high] else high
-        if heading >= 0 and levels[high] - level >= SWING:
+        latest = levels[max(0, now - 1) : now + 1]
+        if heading >= 0 and now > high + 1 and levels[high] - max(latest) >= SWING:
             found.append((high, now, -1))
-            heading, low = -1, now
-        elif heading <= 0 and level - levels[low] >= SWING:
+            heading, low = -1, min(range(high + 1, now + 1), key=levels.__getitem__)
+        elif heading <= 0 and now > low + 1 and min(latest) - levels[low] >= SWING:
             found.append((low, now, 1))
-            heading, high = 1, now
+            heading, high = 1, max(range(low + 1, now + 1), key=levels.__getitem__)
     return found
 
 

@@ -21,6 +21,7 @@ from models.train import records
 from models.train import sentiment as training
 
 TIMED_TURNS: Final = 300
+TURNED_EACH: Final = 3
 Floats = NDArray[np.float64]
 Words = NDArray[np.str_]
 
@@ -67,6 +68,12 @@ class Judged:
         )
         return name, len(self.labels), *(f"{float(value):.3f}" for value in figures)
 
+    def kind(self, name: str, these: NDArray[np.bool_]) -> Sequence[object]:
+        """How many of `these` are named right, and what they are called."""
+        named = self.named[these]
+        right = float(np.mean(named == self.labels[these]))
+        return name, len(named), f"{right:.2f}", *(int(np.sum(named == each)) for each in (*sentiment.LABELS, "none"))
+
 
 def measure(data: Path, *, quick: bool) -> Measured:
     """Quick: our own turns. Else the keys of the sets in `data` too, and the ratings fetched by `records.vader`."""
@@ -76,6 +83,9 @@ def measure(data: Path, *, quick: bool) -> Measured:
     written = records.service_judged()
     own = Judged(head, encode, [pair for pair in written if pair[1] != "ironic"])
     irony = Judged(head, encode, [pair for pair in written if pair[1] == "ironic"])
+    held_out = records.service_turned(TURNED_EACH, 1, held_out=True)
+    turned = Judged(head, encode, [(text, label) for text, label, _ in held_out])
+    kinds = np.array([f"{kind}, {label}" for _, label, kind in held_out])
     split = "turns written by us, never trained on"
     figures = {
         "sentiment.service_f1": own.f1(split),
@@ -83,6 +93,9 @@ def measure(data: Path, *, quick: bool) -> Measured:
         "sentiment.service_ece": own.ece(split),
         "sentiment.irony_wrong": share(
             irony.named == "positive", "ironic turns written by us that are called positive"
+        ),
+        "sentiment.turned": share(
+            turned.named == turned.labels, "turns whose telling word points elsewhere, patterns and clauses held out"
         ),
     }
     extra = {"sentiment.irony_abstained": float(np.mean(irony.named == "none"))}
@@ -117,7 +130,9 @@ def measure(data: Path, *, quick: bool) -> Measured:
         "ECE",
         "none",
     )
-    return Measured(figures, [table(names, rows)], calibration, extra)
+    by_kind = [turned.kind(name, kinds == name) for name in dict.fromkeys(kinds)]
+    tables = [table(names, rows), table(("turned", "n", "right", *sentiment.LABELS, "none"), by_kind)]
+    return Measured(figures, tables, calibration, extra)
 
 
 def _one_f1(labels: Words, named: Words, label: str) -> float:

@@ -28,7 +28,10 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 PHRASES: Final = Path(__file__).resolve().parent / "data" / "service_phrases.toml"
 PATTERNS: Final = PHRASES.with_name("service_patterns.toml")
 MESSAGES: Final = PHRASES.with_name("service_messages.toml")
+TURNED: Final = PHRASES.with_name("service_turned.toml")
 LOG: Final = ROOT / "models" / "LOG.md"
+MANNERS: Final = 4
+"""Words of praise up to which it may be manners."""
 Labelled = list[tuple[str, str]]
 
 
@@ -79,11 +82,30 @@ def service_irony(each: int, seed: int) -> list[str]:
     return [text for file in (PATTERNS, MESSAGES) for text, _ in _filled(file, "irony", each, seed)]
 
 
+def service_turned(each: int, seed: int, *, held_out: bool = False) -> list[tuple[str, str, str]]:
+    """(text, label, kind) of turns whose telling word points elsewhere, filled in as `service_patterns` does.
+
+    `held_out`: every fourth pattern, told in every fourth clause, else the others in the other clauses.
+    """
+    written = tomllib.loads(TURNED.read_text("utf-8"))
+
+    def part(all_of: list[str]) -> list[str]:
+        return [one for number, one in enumerate(all_of) if (number % 4 == 3) == held_out]
+
+    slots = written["slots"] | {name: part(clauses) for name, clauses in written["clauses"].items()}
+    return [
+        (text, label, kind)
+        for kind, patterns in written["patterns"].items()
+        for text, label in _fill(slots, {label: part(sentences) for label, sentences in patterns.items()}, each, seed)
+    ]
+
+
 def service_turns(count: int, seed: int) -> Labelled:
     """Filled patterns put together to turns of two or three sentences, half of them punctuated.
 
     What is said beside a complaint does not take it away, nor does a request take away thanks; complaints and praise
-    are not mixed, for who knows what that makes.
+    are not mixed, for who knows what that makes. Of praise beside a fact only whole sentences are taken: "great" and
+    "thanks" before a number are manners.
     """
     negative, neutral, positive = "negative", "neutral", "positive"
     shapes = (
@@ -95,10 +117,12 @@ def service_turns(count: int, seed: int) -> Labelled:
     sentences: dict[str, list[str]] = {}
     for text, label in service_patterns(6, seed):
         sentences.setdefault(label, []).append(text)
+    whole = [text for text in sentences[positive] if len(text.split()) > MANNERS]
     turns: Labelled = []
     for number in range(count):
         label, ways = shapes[number % len(shapes)]
-        parts = [rng.choice(sentences[each]) for each in rng.choice(ways)]
+        way = rng.choice(ways)
+        parts = [rng.choice(whole if each == positive and neutral in way else sentences[each]) for each in way]
         if rng.random() < 0.5:
             turns.append((" ".join(f"{part[0].upper()}{part[1:]}." for part in parts), label))
         else:
@@ -108,7 +132,10 @@ def service_turns(count: int, seed: int) -> Labelled:
 
 def _filled(file: Path, group: str, each: int, seed: int) -> Labelled:
     written = tomllib.loads(file.read_text("utf-8"))
-    slots, patterns = written["slots"], written[group]
+    return _fill(written["slots"], written[group], each, seed)
+
+
+def _fill(slots: dict[str, list[str]], patterns: dict[str, list[str]], each: int, seed: int) -> Labelled:
     rng = random.Random(seed)
     return [
         (pattern.format_map({slot: rng.choice(words) for slot, words in slots.items()}), label)

@@ -120,10 +120,15 @@ def test_trend_compares_the_latest_three_with_those_before() -> None:
 def test_a_turning_point_is_told_once_when_it_has_become_plain() -> None:
     scores = [0.0, -0.8, -0.8, -0.8, 0.7, 0.7, 0.7, 0.7]
     told = [(n, mood) for n in range(1, len(scores) + 1) if "turned" in (mood := sentiment.mood(scores[:n], True))]
-    assert [(n, mood["turned"]) for n, mood in told] == [(2, -1.0), (5, 1.0)]
-    assert told[0][1]["turned_ago"] == 1
-    assert told[1][1]["turned_ago"] == 1, "the mood was lowest after the fourth turn"
-    assert "turned" not in sentiment.mood(scores[:2]), "an agent's turn does not tell it again"
+    assert [(n, mood["turned"]) for n, mood in told] == [(3, -1.0), (6, 1.0)]
+    assert told[0][1]["turned_ago"] == 2
+    assert told[1][1]["turned_ago"] == 2, "the mood was lowest after the fourth turn"
+    assert "turned" not in sentiment.mood(scores[:3]), "an agent's turn does not tell it again"
+
+
+def test_one_outburst_early_in_a_call_turns_nothing() -> None:
+    scores = [0.1, 0.0, -0.9, -0.2, 0.0, 0.1, 0.9]
+    assert [sentiment.mood(scores[:n])["turns"] for n in range(1, len(scores) + 1)] == [0.0] * len(scores)
 
 
 @given(st.lists(st.floats(-1, 1), max_size=60))
@@ -170,12 +175,81 @@ def test_any_text_gets_a_finding(analyse: sentiment.SentimentAnalyser, text: str
         "ho aspettato tre ore e nessuno mi ha risposto al telefono",
         "Где моя посылка, жду три недели",
         "我的包裹还没有到",
+        "ich komme nicht rein",
+        "geht nicht",
+        "mi teléfono no funciona",
+        "no quiero esperar más",
+        "je n'ai rien reçu",
+        "non voglio aspettare",
+        "isso não serve",
+        "ik wacht nog steeds",
+        "nie mam czasu",
+        "kaise karu bhai",
         "🙂 🙂",
         "",
     ],
 )
 def test_what_is_not_english_gets_no_label(analyse: sentiment.SentimentAnalyser, text: str) -> None:
     assert one(analyse, text).label == "none"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "no no no",
+        "oh um I I mean",
+        "Ada Santos",
+        "El Paso",
+        "my mum, Maria de la Cruz",
+        "Los Angeles to San Diego",
+        "zip nine four five Hayward CA",
+        "AT and T",
+        "four two seven one",
+        "yeah nah",
+        "a café on the Rue",
+        "will do",
+        "me too",
+        "so so",
+        "Mon to Fri",
+        "per month",
+    ],
+)
+def test_what_is_short_stays_english(text: str) -> None:
+    assert sentiment.legible(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("the lady was so friendly but I still have no refund", "negative"),
+        ("I had to call twice but you were wonderful and it works now", "positive"),
+        ("I've had enough of this", "negative"),
+        ("I'd be delighted if you'd finally send somebody", "negative"),
+        ("great, and what do I do with the old box", "neutral"),
+        ("no thanks", "neutral"),
+        ("excuse me", "neutral"),
+        ("top marks, I'm chuffed to bits", "positive"),
+    ],
+)
+def test_a_telling_word_does_not_tell_all(analyse: sentiment.SentimentAnalyser, text: str, label: str) -> None:
+    assert one(analyse, text).label == label
+
+
+def test_what_stands_at_the_end_of_a_long_turn_is_read(analyse: sentiment.SentimentAnalyser) -> None:
+    facts = "my postcode is L S six and the order number is four seven two one. " * 12
+    anger = "this is the worst support I have ever had, nobody called me back and I am furious about it"
+    assert one(analyse, facts).label == "neutral"
+    assert one(analyse, facts + anger).label == "negative"
+    assert one(analyse, f"{anger}. {facts}").label == "negative"
+
+
+def test_at_most_two_parts_are_read() -> None:
+    assert sentiment.parts("it was kind, but it broke, but it is back now") == [
+        "it was kind, but it broke, but it is back now",
+        "it is back now",
+    ]
+    assert sentiment.parts("but it never came") == ["but it never came"]
+    assert [len(part.split()) for part in sentiment.parts("nice but slow " * 5000)] == [80, 30]
 
 
 def test_handles_links_and_marks_go_and_speech_stays_as_it_is() -> None:
@@ -222,7 +296,15 @@ def test_wrong_files_are_named_with_the_way_out(tmp_path: Path, harm: str) -> No
         sentiment.load(encoder.load(), file)
 
 
+def test_what_is_held_out_of_the_turned_is_not_trained_on() -> None:
+    taught = {training.spoken(text) for text, _, _ in records.service_turned(20, 1)}
+    held_out = records.service_turned(5, 2, held_out=True)
+    assert {kind for _, _, kind in held_out} == {kind for _, _, kind in records.service_turned(1, 1)}
+    assert not [text for text, _, _ in held_out if training.spoken(text) in taught]
+
+
 def test_nothing_judged_is_trained_on() -> None:
     said = [*records.service_phrases(), *records.service_patterns(20, 1), *records.service_messages(20, 1)]
-    taught = {training.spoken(text) for text in [*(text for text, _ in said), *records.service_irony(20, 1)]}
+    turned = [text for text, _, _ in records.service_turned(20, 1)]
+    taught = {training.spoken(text) for text in [*(text for text, _ in said), *records.service_irony(20, 1), *turned]}
     assert not [text for text, _ in records.service_judged() if training.spoken(text) in taught]
