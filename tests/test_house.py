@@ -14,6 +14,7 @@ from fastapi import WebSocket
 from starlette.types import Message
 
 from assist.admission import Admission
+from assist.call import Call
 from assist.config import Server, Settings
 from assist.contact import Contact, take
 from assist.errors import Busy, StoreFailed
@@ -74,13 +75,19 @@ async def test_a_call_let_in_is_in_the_store_first(house: House) -> None:
     await asyncio.wait_for(house.empty(), 1)
 
 
-async def test_a_socket_that_gives_up_while_its_call_is_let_in_leaves_no_call_behind(house: House) -> None:
-    assert isinstance(house.store, Slow)
-    house.store.go.clear()
+async def being_let_in(house: House, store: Slow) -> asyncio.Task[Call]:
+    """A call whose first entry is not kept until `store` goes on."""
+    store.go.clear()
     opening = asyncio.create_task(house.open_call(OPENED))
     async with asyncio.timeout(20):
         while "c" not in house.calls:
             await asyncio.sleep(0.01)
+    return opening
+
+
+async def test_a_socket_that_gives_up_while_its_call_is_let_in_leaves_no_call_behind(house: House) -> None:
+    assert isinstance(house.store, Slow)
+    opening = await being_let_in(house, house.store)
     opening.cancel()
     await asyncio.gather(opening, return_exceptions=True)
     house.store.go.set()
@@ -93,11 +100,7 @@ async def test_a_socket_that_gives_up_while_its_call_is_let_in_leaves_no_call_be
 
 async def test_a_socket_that_gives_up_again_and_again_leaves_no_call_behind(house: House) -> None:
     assert isinstance(house.store, Slow)
-    house.store.go.clear()
-    opening = asyncio.create_task(house.open_call(OPENED))
-    async with asyncio.timeout(20):
-        while "c" not in house.calls:
-            await asyncio.sleep(0.01)
+    opening = await being_let_in(house, house.store)
     while not opening.done():
         opening.cancel()
         await asyncio.sleep(0)
