@@ -5,6 +5,7 @@ It knows nothing of sockets or of who reads; what a summary says is decided in `
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,8 @@ from assist.errors import BadMessage, StoreFailed, StoreNewer, UnknownCall
 from assist.events import Line, decode
 from assist.hub import CallSummary, Store
 from assist.stores.summary import severity, summarise
+
+log = logging.getLogger("assist.stores.sqlite")
 
 METADATA: Final = sa.MetaData()
 
@@ -129,8 +132,15 @@ class Sqlite(Store):
         self._engine.dispose()
 
     def _summaries(self, wanted: sa.Select[bytes]) -> list[CallSummary]:
+        """Less those that are damaged: one such call must not hide all others."""
+        found = []
         with self._connection("cannot read") as connection:
-            return [_summaries.decode(raw) for raw in connection.scalars(wanted)]
+            for raw in connection.scalars(wanted):
+                try:
+                    found.append(_summaries.decode(raw))
+                except msgspec.DecodeError as error:
+                    log.error("a call is left out of the list, its summary is damaged: %s", error)
+        return found
 
     @contextmanager
     def _connection(self, what: str, writes: bool = False) -> Iterator[sa.Connection]:

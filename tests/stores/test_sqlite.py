@@ -192,17 +192,19 @@ def test_an_error_does_not_repeat_what_was_said(tmp_path: Path) -> None:
     store.close()
 
 
-def test_a_damaged_entry_is_named(tmp_path: Path) -> None:
+def test_a_damaged_entry_is_named_and_hides_no_other_call(tmp_path: Path) -> None:
     store = Sqlite(tmp_path / "calls.db")
     store.append(lines("a", STARTED, spoken(2)))
+    store.append(lines("b", STARTED))
     connection = sqlite3.connect(tmp_path / "calls.db")
     connection.execute("UPDATE entry SET raw = x'7b' WHERE seq = 2")
-    connection.execute("UPDATE call SET summary = x'7b'")
+    connection.execute("UPDATE call SET summary = x'7b' WHERE call = 'a'")
     connection.commit()
     connection.close()
-    for ask in (lambda: store.read("a"), lambda: store.call("a"), store.calls):
+    for ask in (lambda: store.read("a"), lambda: store.call("a")):
         with pytest.raises(StoreFailed, match="damaged"):
             ask()
+    assert [each.call for each in store.calls()] == ["b"]
     store.close()
 
 
