@@ -96,6 +96,7 @@ class Resamplers:
 
     def __init__(self, parties: Iterable[Party], rate_hz: int) -> None:
         passes = rate_hz in (8_000, RATE_HZ)
+        taken(rate_hz)
         self.rate_hz = rate_hz if passes else RATE_HZ
         """Of what comes out."""
         self._ratio = self.rate_hz / rate_hz
