@@ -310,9 +310,8 @@ class Raw(Simple):
         return [*odd, *self._sounds(begin[header.length :])]
 
     def _sounds(self, audio: bytes) -> list[Said]:
-        sounds = [each for each in self._lanes.push(audio) if isinstance(each, Sound)]
-        if self._rate_hz != self._rates.rate_hz:
-            sounds = [Sound(each.party, self._rates.push(each.party, each.payload)) for each in sounds]
+        lanes = [each for each in self._lanes.push(audio) if isinstance(each, Sound)]
+        sounds = [Sound(each.party, self._rates.push(each.party, each.payload)) for each in lanes]
         return [each for each in sounds if each.payload]
 
 

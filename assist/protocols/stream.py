@@ -17,7 +17,7 @@ from assist.errors import BadEncoding, BadMessage
 from assist.events import Missing
 from assist.protocols import Handshake, Odd, Said, Sound
 from assist.protocols.plain import one_channel
-from assist.resample import Resampler
+from assist.resample import Resamplers
 
 MOST_HEAD_BYTES: Final = 65_536
 MOST_ASKED: Final = 64
@@ -108,7 +108,7 @@ class Stream:
         self._asked = tuple(parties)
         self._head = Head()
         self._rest = b""
-        self._legs: dict[Party, Resampler] = {}
+        self._rates = Resamplers((), RATE_HZ)
         self._bytes = 0
         self._digest = hashlib.sha256()
         self._holes: dict[str, list[tuple[int, int]]] = {}
@@ -124,7 +124,11 @@ class Stream:
     def opened_as(self) -> tuple[Encoding, int]:
         """Encoding and rate of the sound that `push` gives."""
         assert self.form
-        return ("l16", RATE_HZ) if self._legs else (self.form.encoding, self.form.rate_hz)
+        return ("l16", RATE_HZ) if self._converts else (self.form.encoding, self.form.rate_hz)
+
+    @property
+    def _converts(self) -> bool:
+        return self.form is not None and self._rates.rate_hz != self.form.rate_hz
 
     @property
     def heard_ms(self) -> float:
@@ -183,9 +187,7 @@ class Stream:
         if len(parties) != form.channels:
             raise BadEncoding(f"parties: {len(parties)} are named for {form.channels} channels")
         self.form, self.parties = form, parties
-        self._legs = {}
-        if form.rate_hz not in (8_000, RATE_HZ):
-            self._legs = {party: Resampler(form.rate_hz) for party in parties}
+        self._rates = Resamplers(parties, form.rate_hz)
 
     def _sounds(self, data: bytes) -> list[Said]:
         assert self.form
@@ -193,8 +195,8 @@ class Stream:
         found: list[Said] = []
         for n, party in enumerate(self.parties):
             mine = data if count == 1 else one_channel(data, n, count, width)
-            if self._legs:
-                mine = self._legs[party].push(decode(mine, self.form.encoding).astype("<i2").tobytes())
+            if self._converts:
+                mine = self._rates.push(party, decode(mine, self.form.encoding).astype("<i2").tobytes())
             if mine:
                 found.append(Sound(party, mine))
         return found

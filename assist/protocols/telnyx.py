@@ -3,7 +3,7 @@
 Whether both tracks share one run of chunk numbers or have one each is not documented. So when the second track begins,
 messages are held, a quarter of a second at the most, until a number came on both or none did. Holes say what was lost
 where it is known whose they are. `stop` is taken at its word: what waits for order is said before it.
-PCMU, PCMA and little-endian L16 at 8 or 16 kHz are taken; G722, OPUS and AMR-WB are refused by name.
+PCMU and PCMA at 8 or 16 kHz and little-endian L16 are taken; G722, OPUS and AMR-WB are refused by name.
 Source: developers.telnyx.com/api-reference/websockets/stream-call-media-over-websocket.
 """
 
