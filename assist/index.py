@@ -139,7 +139,7 @@ class Vast:
 
 def best(scores: Floats, depth: int) -> NDArray[np.intp]:
     """Where the `depth` highest of `scores` stand, highest first."""
-    some = np.argpartition(-scores, depth)[:depth] if depth < len(scores) else np.arange(len(scores))
+    some = np.argpartition(scores, -depth)[-depth:] if 0 < depth < len(scores) else np.arange(len(scores))[:depth]
     return some[np.argsort(-scores[some], kind="stable")]
 
 

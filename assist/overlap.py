@@ -37,15 +37,8 @@ class Spans(NamedTuple):
 
     starts: NDArray[np.intp]
 
-    def rows(self, chosen: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """The rows of `chosen` one after the other, and where each one's begin among them."""
-        begins, lengths = self.starts[chosen], self.starts[chosen + 1] - self.starts[chosen]
-        ends = np.cumsum(lengths)
-        cuts = ends - lengths
-        return np.repeat(begins - cuts, lengths) + np.arange(int(ends[-1]) if len(ends) else 0), cuts
-
     def runs(self, chosen: NDArray[np.intp]) -> tuple[list[slice], NDArray[np.intp]]:
-        """The same as slices: where things own many rows, copying runs is cheaper than numbering each row."""
+        """Where the rows of each of `chosen` stand, and where they begin once they follow one another."""
         begins, ends = self.starts[chosen], self.starts[chosen + 1]
         lengths = ends - begins
         return list(map(slice, begins.tolist(), ends.tolist())), np.cumsum(lengths) - lengths

@@ -215,16 +215,19 @@ class Search:
             near = self._index.near(vector, 2 * depth)
         terms = self._words.rarest({term for turn in said for term in overlap.words(turn.text)}, _HOLDERS)
         chosen = np.unique(np.concatenate([near, np.array(self._index.wordy(terms, depth), dtype=np.intp)]))
-        rows, cuts = self._rows.rows(chosen)
+        runs, cuts = self._rows.runs(chosen)
         asked = cuts + self._asked_from[chosen]
         # One more at the end, so that an article nobody asks for in words may be the last.
-        compared = self._vectors[rows] @ vector if everything is None else everything[rows]
+        if everything is None:
+            compared = np.concatenate([self._vectors[run] for run in runs]) @ vector
+        else:
+            compared = np.concatenate([everything[run] for run in runs])
         cosines = np.append(compared, np.float32(-1.0))
         likeness = np.zeros((len(chosen), len(LIKENESS)), dtype=np.float32)
         likeness[:, 3] = cosines[cuts]
         likeness[:, 2] = np.maximum.reduceat(cosines, np.stack([cuts + 1, asked], 1).ravel())[::2]
         plain = likeness[:, 2:4].mean(axis=1)
-        counts = np.append(cuts[1:], len(rows)) - asked
+        counts = np.append(cuts[1:], len(compared)) - asked
         nearest = _nearest(cosines, asked, counts)
         likeness[:, 0] = np.where(counts > 0, nearest[:, 0], plain)
         likeness[:, 1] = np.where(counts > 0, nearest.sum(axis=1) / np.clip(counts, 1, _NEAREST), plain)

@@ -32,7 +32,11 @@ class KernelRidge:
 
     def __call__(self, vectors: Rows) -> Rows:
         """Values at unit rows (n, d): shape (n, c)."""
-        values: Rows = _kernel(vectors, self.anchors, self.width) @ self.coefficients
+        return self.of(vectors @ self.anchors.T)
+
+    def of(self, cosines: Rows) -> Rows:
+        """The same of unit rows whose cosines with the anchors are known: (n, m) to (n, c)."""
+        values: Rows = _bent(cosines.copy(), self.width) @ self.coefficients
         return values
 
 
@@ -96,9 +100,13 @@ def _features(vectors: Rows, width: float) -> tuple[Rows, Rows, Rows]:
 
 
 def _kernel(a: Rows, b: Rows, width: float) -> Rows:
-    values: Rows = a @ b.T
+    return _bent(a @ b.T, width)
+
+
+def _bent(cosines: Rows, width: float) -> Rows:
+    """The kernel of `cosines`, in their place."""
     if not width:
-        return values
-    values -= 1
-    values *= width
-    return np.exp(values, out=values)
+        return cosines
+    cosines -= 1
+    cosines *= width
+    return np.exp(cosines, out=cosines)

@@ -38,7 +38,8 @@ Floats = NDArray[np.float32]
 WEIGHTS: Final = Path(__file__).resolve().parent / "weights" / "next_action.npz"
 VECTOR_SCALE: Final = np.float32(10.0)  # a unit vector's numbers are small beside those of a bag of words
 RANKED: Final = 3
-REMEMBERED_EVENTS: Final = 1_024  # 2 kB each
+REMEMBERED_EVENTS: Final = 1_024  # 2 kB each, and where they led: up to 6 kB
+REMEMBERED_BACK: Final = 8  # events that may have happened since the memory was last asked for
 LAYERS: Final = (
     "event_rows", "event_vector", "event_bias", "input", "input_bias", "memory", "memory_bias",
     "state_rows", "state_vector", "state_memory", "state_bias",
@@ -109,9 +110,7 @@ class Network:
     def read(self, encode: Encode, events: Iterable[Any]) -> Floats:
         """[q, m] of the newest 64 events, shape (width,)."""
         known = history.known(events)
-        memory = np.zeros(len(self.layers["memory"]), np.float32)
-        if known:
-            memory = self._read_on(self._given(encode, known), memory)
+        memory = self._memory(encode, known)
         heard = [event["text"] for event in known if history.kind(event) == "c"][:-3:-1]
         newest = np.zeros(self.layers["state_vector"].shape[0], np.float32)
         if heard:
@@ -130,9 +129,21 @@ class Network:
         rows: Floats = self.layers[table][slots].sum(axis=0) / np.sqrt(max(len(slots), 1)).astype(np.float32)
         return rows
 
-    def _given(self, encode: Encode, events: Sequence[history.Event]) -> Sequence[Floats]:
+    def _memory(self, encode: Encode, events: Sequence[history.Event]) -> Floats:
+        """m after `events`; what a turn before was told of them is not read again."""
+        keys = [(encode.name, *history.key(event)) for event in events]
+        for at in range(len(keys) - 1, max(0, len(keys) - REMEMBERED_BACK), -1):
+            (memory,) = self._remembered.find([tuple(keys[:at])])
+            if memory is not None:
+                break
+        else:
+            at, memory = 0, np.zeros(len(self.layers["memory"]), np.float32)
+        memory = self._read_on(self._given(encode, keys[at:], events[at:]), memory)
+        self._remembered.keep({tuple(keys): memory})
+        return memory
+
+    def _given(self, encode: Encode, keys: Sequence[Hashable], events: Sequence[history.Event]) -> Sequence[Floats]:
         """What each event gives the memory to read: x_t I and the bias."""
-        keys: list[Hashable] = [(encode.name, *history.key(event)) for event in events]
         rows = dict(zip(keys, self._remembered.find(keys), strict=True))
         missing = {key: event for key, event in zip(keys, events, strict=True) if rows[key] is None}
         if missing:

@@ -56,7 +56,7 @@ class Learnt:
     wording: Rows  # (SLOTS, k + 1) linear
     rarity: Rows  # (SLOTS,) what a word slot weighs
     factors: tuple[float, float]  # of meaning and wording
-    examples: Rows  # (m, d) unit vectors of what was said of a topic
+    examples: int | Rows  # how many of the first anchors were said of a topic, or such unit vectors: (m, d)
     nearest: int  # how many of them tell how near a text is
     gate: Floats | None  # (4,) logistic over `_gate_features`; None: all is in scope
 
@@ -71,11 +71,13 @@ class Learnt:
         P(topic j | x) = gate(x) * softmax(v(x))_j, v = factor * meaning + factor * wording: a product of two judges.
         """
         vectors, words = rows[:, :-SLOTS], _weighed(rows[:, -SLOTS:], self.rarity)
-        values = self.factors[0] * self.meaning(vectors) + self.factors[1] * (words @ self.wording)
+        cosines = vectors @ self.meaning.anchors.T
+        values = self.factors[0] * self.meaning.of(cosines) + self.factors[1] * (words @ self.wording)
         which = softmax(values[:, :-1].astype(np.float64))
         if self.gate is None:
             return which
-        near = _nearest(vectors, self.examples, self.nearest)
+        known = cosines[:, : self.examples] if isinstance(self.examples, int) else vectors @ self.examples.T
+        near = _nearest(known, self.nearest)
         return _sigmoid(_gate_features(values, near) @ self.gate)[:, None] * which
 
 
@@ -156,34 +158,35 @@ def learn(
     wording = linear.anchors.T @ linear.coefficients  # a kernel without width folds into one matrix
     factors = _factors(meant[about, :-1], worded[about, :-1], (copies[:, None] * targets[:, :-1])[about])
     held_out = factors[0] * meant + factors[1] * worded
-    nearest = min(NEAREST, max(1, int(about.sum()) // len(topics) - 1))
+    count = int(about.sum())  # of the first rows: what is said of a topic comes before all else
+    nearest = min(NEAREST, max(1, count // len(topics) - 1))
     gate = None
     if rejects:
-        near = _nearest(vectors, vectors[about], nearest, itself=about)
+        near = _nearest_other(vectors, count, nearest)
         gate = _gate(_gate_features(held_out, near), scope, copies)
         usual = np.array(_USUAL_GATE) / (sum(factors), sum(factors), 1, 1)
         known = min(1.0, (sum(len(topic.examples) for topic in topics) / len(topics) - 1) / (ENOUGH - 1))
         gate = known * gate + (1 - known) * usual
         gate[-1] += np.log((1 - outside) / outside)
-    examples = np.asfortranarray(vectors[about])  # as the anchors: one turn at a time is held against them
+    # As the anchors by columns: one turn at a time is held against them.
+    examples = count if len(meaning.anchors) == len(vectors) else np.asfortranarray(vectors[:count])
     return Learnt(tuple(topic.id for topic in topics), meaning, wording, rarity, factors, examples, nearest, gate)
 
 
-def _nearest(vectors: Rows, examples: Rows, count: int, itself: NDArray[np.bool_] | None = None) -> Rows:
-    """Mean cosine with the `count` most alike of `examples`, shape (n,).
+def _nearest(cosines: Rows, count: int) -> Rows:
+    """Mean of the `count` highest of each row, shape (n,)."""
+    means: Rows = np.partition(cosines, -count, axis=1)[:, -count:].mean(axis=1)
+    return means
 
-    With `itself`, the examples are the rows of `vectors` where it is true, and none counts as its own neighbour.
-    """
-    count = min(count, len(examples))
+
+def _nearest_other(vectors: Rows, examples: int, count: int) -> Rows:
+    """Mean cosine of each row with the `count` most alike of the first `examples` rows, itself left out; shape (n,)."""
     means = np.zeros(len(vectors), dtype=np.float32)
-    own = np.cumsum(itself) - 1 if itself is not None else None
     for begin in range(0, len(vectors), 1024):
-        part = slice(begin, begin + 1024)
-        cosines = vectors[part] @ examples.T
-        if itself is not None and own is not None:
-            there = np.flatnonzero(itself[part])
-            cosines[there, own[part][there]] = -1.0
-        means[part] = np.partition(cosines, -count, axis=1)[:, -count:].mean(axis=1)
+        cosines = vectors[begin : begin + 1024] @ vectors[:examples].T
+        own = np.arange(begin, min(begin + len(cosines), examples))
+        cosines[own - begin, own] = -1.0
+        means[begin : begin + 1024] = _nearest(cosines, count)
     return means
 
 

@@ -171,6 +171,15 @@ def test_any_events_are_judged(policy_file: Path, events: list[Any]) -> None:
     assert all(0 <= slot < history.SLOTS for slot in slots)
 
 
+@given(st.lists(EVENTS, max_size=80))
+@settings(deadline=None, max_examples=20)
+def test_a_call_read_as_it_goes_is_the_call_read_at_once(policy_file: Path, events: list[Any]) -> None:
+    followed, fresh = next_action.read(Trigrams(), policy_file), next_action.read(Trigrams(), policy_file)
+    for at in (*range(0, len(events), 3), len(events)):
+        found = followed.probabilities(Trigrams(), events[:at])
+    np.testing.assert_array_equal(found, fresh.probabilities(Trigrams(), events))
+
+
 @pytest.mark.parametrize(
     "events",
     [[], None, 3, "text", [None], [customer("")], [{"party": "system", "text": "press one"}]],
