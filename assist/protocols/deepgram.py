@@ -44,7 +44,8 @@ from assist.protocols import (
     spread,
 )
 from assist.protocols.plain import call_id
-from assist.protocols.stream import Form, Stream, as_number, as_truth, asked, parties_of, told
+from assist.protocols.stream import Stream, as_number, as_truth, asked, parties_of, told
+from assist.protocols.wave import Form
 
 ENCODINGS: Final[dict[str, Encoding]] = {"linear16": "l16", "mulaw": "mulaw", "alaw": "alaw"}
 LEAST_RATE_HZ: Final = 6_000

@@ -34,7 +34,8 @@ from assist.errors import AssistError, BadMessage, Busy, WireError
 from assist.events import Entry, Faltered, Ledger, Missing, Skipped, SpeechStarted, Transcribed
 from assist.protocols import Cut, Due, Handshake, Odd, Opened, Said, Simple, as_text, read_object, reason_of
 from assist.protocols.plain import call_id
-from assist.protocols.stream import Form, Stream, asked, parties_of, told
+from assist.protocols.stream import Stream, asked, parties_of, told
+from assist.protocols.wave import Form
 
 KEY_PREFIX: Final = "openai-insecure-api-key."
 """Of the subprotocol in which a browser brings its key."""

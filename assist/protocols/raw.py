@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -28,7 +27,7 @@ from urllib.parse import parse_qsl
 
 from assist.audio import Party
 from assist.errors import BadEncoding, BadMessage, WireError
-from assist.protocols import Handshake, Key, Odd, Opened, Said, Simple, Sound
+from assist.protocols import Handshake, Key, Odd, Opened, Said, Simple, Sound, wave
 from assist.protocols.plain import Interleaved, platform_id
 from assist.resample import Resamplers, taken
 
@@ -52,46 +51,6 @@ _KINDS = {"1": "single", "2": "stereo", "mono": "mono", "mixed": "mixed", "stere
 
 Check = Callable[[Handshake], None]
 """Raises WireError where a handshake is not let in."""
-
-
-@dataclass(frozen=True, slots=True)
-class WavHeader:
-    """What stands before the audio. `length`: bytes to skip, 0 where there is no header; 0 for what it leaves out."""
-
-    length: int
-    rate_hz: int = 0
-    channels: int = 0
-
-
-def wav_header(begin: bytes) -> WavHeader | None:
-    """The WAV header that audio begins with; None as long as that cannot be told.
-
-    Raises BadEncoding where what follows is nothing that is taken. Source: Microsoft's multimedia data standards
-    update, 1994 (WAVE_FORMAT_EXTENSIBLE: the first two bytes of the subformat are the format's tag).
-    """
-    if not (begin.startswith(b"RIFF") or b"RIFF".startswith(begin[:4])):
-        return WavHeader(0)
-    if len(begin) >= 12 and begin[8:12] != b"WAVE":
-        return WavHeader(0)
-    at, rate_hz, channels = 12, 0, 0
-    while at + 8 <= min(len(begin), MOST_HEADER_BYTES):
-        name, size = struct.unpack_from("<4sI", begin, at)
-        at += 8
-        if name == b"data":
-            return WavHeader(at, rate_hz, channels)
-        if name == b"fmt " and size >= 16 and at + min(size, 26) <= len(begin):
-            tag, channels, rate_hz, _, _, bits = struct.unpack_from("<HHIIHH", begin, at)
-            if tag == 0xFFFE and size >= 26:
-                (tag,) = struct.unpack_from("<H", begin, at + 24)
-            if (tag, bits) != (1, 16) or channels > 2:
-                raise BadEncoding(
-                    f"the WAV header says format {tag}, {bits} bits, {channels} channels: "
-                    "16-bit linear PCM of one or two channels is taken"
-                )
-            if rate_hz:
-                taken(rate_hz)
-        at += size + size % 2
-    return WavHeader(0) if max(at, len(begin)) > MOST_HEADER_BYTES else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +193,7 @@ class Raw(Simple):
             said += self._open({})
         if self._begin:
             begin, self._begin = bytes(self._begin), None
-            said += [Odd("wav_header_cut")] if begin[8:12] == b"WAVE" else self._sounds(begin)
+            said += [Odd("wav_header_cut")] if len(begin) >= 12 and wave.begins(begin) else self._sounds(begin)
         return [*said, *self._lanes.flush()]
 
     def _text(self, message: str) -> list[Said]:
@@ -287,12 +246,24 @@ class Raw(Simple):
 
     def _known(self, about: Described) -> Described:
         """With what the platform's documents say, then what a WAV header does."""
-        header = self._header() or WavHeader(0)
+        header = self._header()
         about = about.over(Described(kind=self.kind))
-        return about.over(Described(rate_hz=header.rate_hz, kind=_KINDS.get(str(header.channels), "")))
+        if header is None or header.form is None:
+            return about
+        return about.over(Described(rate_hz=header.form.rate_hz, kind=_KINDS.get(str(header.form.channels), "")))
 
-    def _header(self) -> WavHeader | None:
-        return wav_header(bytes(self._begin[: MOST_HEADER_BYTES + 1])) if self._begin else None
+    def _header(self) -> wave.Header | None:
+        """Raises BadEncoding where what follows is nothing that is taken."""
+        found = wave.header(bytes(self._begin[: MOST_HEADER_BYTES + 1]), MOST_HEADER_BYTES) if self._begin else None
+        if found and found.form:
+            if found.form.encoding != "l16" or found.form.channels > 2:
+                raise BadEncoding(
+                    f"the WAV header says {found.form.encoding}, {found.form.channels} channels: "
+                    "16-bit linear PCM of one or two channels is taken"
+                )
+            if found.form.rate_hz:
+                taken(found.form.rate_hz)
+        return found
 
     def _begun(self) -> list[Said]:
         """What waited goes on, once it is clear how it begins."""
@@ -302,10 +273,10 @@ class Raw(Simple):
             return []
         begin, self._begin = bytes(self._begin or b""), None
         odd: list[Said] = [Odd("wav_header")] if header.length else []
-        if not header.length and begin[:4] == b"RIFF" and begin[8:12] == b"WAVE":
+        if not header.length and wave.begins(begin):
             odd = [Odd("wav_header_unread")]
-        says = (header.rate_hz or self._rate_hz, header.channels or len(self._opened.parties))
-        if says != (self._rate_hz, len(self._opened.parties)):
+        ours = (self._rate_hz, len(self._opened.parties))
+        if header.form and (header.form.rate_hz or ours[0], header.form.channels or ours[1]) != ours:
             odd.append(Odd("wav_header_differs"))
         return [*odd, *self._sounds(begin[header.length :])]
 

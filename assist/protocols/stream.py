@@ -7,16 +7,16 @@ silence that nobody sent, these programs do not. It knows no dialect.
 from __future__ import annotations
 
 import hashlib
-import struct
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 from urllib.parse import parse_qsl
 
 from assist.audio import RATE_HZ, Encoding, Party, decode
 from assist.errors import BadEncoding, BadMessage
 from assist.events import Missing
-from assist.protocols import Handshake, Odd, Said, Sound
+from assist.protocols import Handshake, Odd, Said, Sound, wave
 from assist.protocols.plain import one_channel
+from assist.protocols.wave import Form
 from assist.resample import Resamplers
 
 MOST_HEAD_BYTES: Final = 65_536
@@ -25,14 +25,6 @@ SECRET: Final = frozenset({"authorization", "access_token", "api_key", "apikey",
 """Names of the query that may hold a key: they are not kept."""
 PARTIES: Final[tuple[Party, ...]] = ("customer", "agent", "system")
 """Who speaks on channel 0, 1 and 2, where `parties` does not say."""
-
-
-class Form(NamedTuple):
-    """What the bytes are. `channels`: their samples stand in turn."""
-
-    encoding: Encoding
-    rate_hz: int
-    channels: int
 
 
 class Head:
@@ -53,8 +45,6 @@ class Head:
         self._data += data
         try:
             start = self._start()
-            if start is None and len(self._data) > MOST_HEAD_BYTES:
-                raise BadEncoding(f"WAV: no data chunk within {MOST_HEAD_BYTES} bytes")
         except BadEncoding as error:
             self._refused, self._data = str(error), b""
             raise
@@ -66,34 +56,15 @@ class Head:
 
     def _start(self) -> int | None:
         """Where the audio starts; None while that cannot be told."""
-        data = self._data
-        if not (data.startswith(b"RIFF") or b"RIFF".startswith(data)) or (len(data) >= 12 and data[8:12] != b"WAVE"):
-            return 0
-        at = 12
-        while len(data) >= at + 8:
-            name, size = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
-            if name == b"data":
-                if self.form is None:
-                    raise BadEncoding("WAV: no fmt chunk before the data")
-                return at + 8
-            if name == b"fmt ":
-                if len(data) < at + 8 + min(size, 26):
-                    return None
-                self.form = _form(data[at + 8 : at + 8 + size])
-            at += 8 + size + size % 2
-        return None
-
-
-def _form(chunk: bytes) -> Form:
-    if len(chunk) < 16:
-        raise BadEncoding("WAV: the fmt chunk is too short")
-    tag, channels, rate_hz, _, _, bits = struct.unpack_from("<HHIIHH", chunk)
-    if tag == 0xFFFE and len(chunk) >= 26:  # WAVE_FORMAT_EXTENSIBLE: the tag proper begins its GUID
-        (tag,) = struct.unpack_from("<H", chunk, 24)
-    found: dict[tuple[int, int], Encoding] = {(1, 16): "l16", (6, 8): "alaw", (7, 8): "mulaw"}
-    if (tag, bits) not in found:
-        raise BadEncoding(f"WAV: format {tag} of {bits} bits is not taken: PCM of 16 bits, A-law or mu-law")
-    return Form(found[tag, bits], rate_hz, channels)
+        found = wave.header(self._data, MOST_HEAD_BYTES)
+        if found is None:
+            return None
+        if not found.length and wave.begins(self._data):
+            raise BadEncoding(f"WAV: no data chunk within {MOST_HEAD_BYTES} bytes")
+        if found.length and found.form is None:
+            raise BadEncoding("WAV: no fmt chunk before the data")
+        self.form = found.form
+        return found.length
 
 
 class Stream:

@@ -28,7 +28,8 @@ from assist.errors import BadEncoding, BadMessage, UnknownMessage
 from assist.events import Entry, Faltered, Ledger, Missing, Skipped, Transcribed
 from assist.protocols import Bye, Cut, Due, Handshake, Odd, Opened, Said, Simple, as_text, read_object
 from assist.protocols.plain import call_id
-from assist.protocols.stream import Form, Stream, asked, parties_of, told
+from assist.protocols.stream import Stream, asked, parties_of, told
+from assist.protocols.wave import Form
 from assist.resample import taken
 
 RATE_HZ = 8_000

@@ -17,7 +17,7 @@ from assist.protocols import Bye, Handshake, Key, Odd, Opened, Said, Sound
 from assist.protocols.freeswitch import FreeSwitch
 from assist.protocols.jambonz import Jambonz
 from assist.protocols.lca import Lca
-from assist.protocols.raw import HOLD_BYTES, MOST_HEADER_BYTES, Raw, wav_header
+from assist.protocols.raw import HOLD_BYTES, MOST_HEADER_BYTES, Raw
 from assist.protocols.sinch import Sinch
 from assist.protocols.vonage import Vonage
 from tests.contracts.protocol import ProtocolContract
@@ -183,19 +183,6 @@ def test_every_size_of_frame_is_heard_whole(size: int) -> None:
     assert not odd(said)
 
 
-@settings(max_examples=200, deadline=None)
-@given(st.one_of(st.binary(max_size=80), st.binary(max_size=80).map(lambda rest: b"RIFF\0\0\0\0WAVE" + rest)))
-def test_any_beginning_is_a_header_or_none_or_refused(begin: bytes) -> None:
-    try:
-        found = wav_header(begin)
-    except BadEncoding as error:
-        assert "WAV header" in str(error)
-        return
-    assert found is None or 0 <= found.length <= len(begin)
-    if found is not None:
-        assert wav_header(begin + b"more") == found, "what was found stands, whatever follows"
-
-
 def test_what_was_held_is_one_piece_for_each_party() -> None:
     """The call's clock starts with the first audio: were it in pieces, all would be placed late by what was held."""
     stream = pcm(6_400)
@@ -345,10 +332,10 @@ class TestWavHeaders:
 
     @pytest.mark.parametrize("header", [wav(tag=7, bits=8), wav(tag=0xFFFE, bits=24), wav(3), wav(2, 44_099)])
     def test_what_is_not_taken_is_refused_by_name(self, header: bytes) -> None:
-        with pytest.raises(BadEncoding, match=r"WAV header|44099 Hz"):
+        with pytest.raises(BadEncoding, match=r"WAV|44099 Hz"):
             play(asked(Lca), KINDS[Lca], header)
         protocol = asked(FreeSwitch)
-        with pytest.raises(BadEncoding, match=r"WAV header|44099 Hz"):
+        with pytest.raises(BadEncoding, match=r"WAV|44099 Hz"):
             protocol.receive(header)
         assert protocol.flush() == []
 
