@@ -99,7 +99,7 @@ anew (models/apart.py), which must not be given up meanwhile: who hangs is found
 def dialects(settings: Settings) -> Dialects:
     """Name in `/ingest/<name>` to a new Protocol. Raises ConfigError."""
     ingest, language = settings.ingest, settings.recogniser.language
-    here = settings.server.host in LOOPBACK
+    here = _home(settings, settings.server.host)
     if not ingest.audiohook_keys:
         log.warning(
             "ingest.audiohook_keys is empty: AudioHook sockets are %s", "open to all here" if here else "refused"
@@ -117,6 +117,11 @@ def dialects(settings: Settings) -> Dialects:
         "deepgram": partial(Deepgram, keys.check),
         "openai": partial(OpenAI, keys.check),
     }
+
+
+def _home(settings: Settings, host: str) -> bool:
+    """Whether only this machine comes to `host`: not where other names lead to us, by way of a proxy."""
+    return host in LOOPBACK and LOOPBACK.issuperset(settings.server.hosts)
 
 
 PROVED: dict[str, Callable[[Callable[[Handshake], None]], Protocol]] = {
@@ -372,7 +377,7 @@ def webex(settings: Settings) -> Listening | None:
     except ImportError as error:
         raise ConfigError(f"ingest.webex_port needs gRPC: pip install -e '.[webex]' ({error})") from error
     host = ingest.webex_host or settings.server.host
-    here = host in LOOPBACK
+    here = _home(settings, host)
     if not ingest.webex_jwks:
         log.warning("ingest.webex_jwks is empty: Webex's streams are %s", "open to all here" if here else "refused")
     elif not ingest.webex_url:

@@ -27,10 +27,12 @@ Patience = Annotated[float, msgspec.Meta(ge=0.1)]
 
 
 class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The door. `drain_s`: how long live calls may go on after SIGTERM. All sockets are pinged.
+    """The door. `drain_s`: how long live calls may go on after SIGTERM. All sockets are pinged. `data_dir`: where calls
+    and their audio are kept. `frame_ancestors`: web origins, as of a CRM, that may show the pages in a frame.
 
-    `hosts`: names under which a browser may reach us; beside them, on a loopback address, only loopback names are
-    answered (a foreign name that resolves to us is how a web page reaches into a machine), elsewhere any.
+    `hosts`: names under which we are reached; beside them, on a loopback address, only loopback names are answered (a
+    foreign name that resolves to us is how a web page reaches into a machine), elsewhere any. Where some are named,
+    others than this machine come, by way of a proxy: then no dialect is open without its key.
     """
 
     host: str = "127.0.0.1"
@@ -54,9 +56,10 @@ class IssuedBy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Ingest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Limits on what comes in. Audio may run `burst_s` ahead of `speed` times real time; so may messages, counted as
-    `messages_per_s`. `origins`: foreign web origins that may open ingest sockets where no proof is configured (phone
-    platforms send none, or ours).
+    """Limits on what comes in. A message has at most `max_message_bytes`, at most `max_calls` are live, a socket opens
+    its call within `hello_timeout_s` and brings something every `idle_timeout_s`. Audio may run `burst_s` ahead of
+    `speed` times real time; so may messages, counted as `messages_per_s`. `origins`: foreign web origins that
+    may open ingest sockets where no proof is configured (phone platforms send none, or ours).
     `audiohook_keys`: API key to client secret (base64) of whoever may open AudioHook sockets; "" for a secret: that key
     may come unsigned. Without any, everybody may on a loopback address, and elsewhere nobody. `audiohook_host`: the
     host that Genesys signs, where a proxy changes it.
@@ -114,7 +117,8 @@ class RecogniserChoice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `device`: where Whisper calculates; cuda-int8 takes half of cuda's memory; auto: cuda where there is one.
     `language`: of all calls, or auto: found for each party of a call. `keyword_tokens`: how much of the knowledge
     base's own words Whisper is given as a hint before each utterance; 0: none.
-    `tokens_per_s` is for benchmarks with random weights only: how many tokens a second the decoder is made to emit.
+    `partials`: text of what is still being said, while the machine has time for it. `tokens_per_s` is for benchmarks
+    with random weights only: how many tokens a second the decoder is made to emit.
     """
 
     kind: Literal["auto", "whisper", "pocketsphinx", "scripted"] = "auto"

@@ -150,6 +150,6 @@ def _libraries(count: int) -> tuple[Any, Any]:
     except ImportError as error:
         raise KnowledgeError(
             f"{count} articles are searched with faiss and tantivy, and {error.name} is not installed: "
-            f'`pip install "assist[large]"`, or keep the knowledge base under {MOST + 1} articles'
+            f"`pip install -e '.[large]'`, or keep the knowledge base under {MOST + 1} articles"
         ) from error
     return tantivy, faiss

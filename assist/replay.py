@@ -41,10 +41,11 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.typing import Subprotocol
 
-from assist.audio import Samples
+from assist.audio import RATE_HZ, Samples
 from assist.clients import MODULES, Answer, Client, Line, Message, Setup, make
 from assist.clients.faults import Faults, Timed, spoilt
 from assist.errors import BadMessage
+from assist.resample import Resampler
 
 READY_S = 10.0
 """So long a server may take to say that it is ready for audio, where the dialect has it say so."""
@@ -66,7 +67,10 @@ class Recording:
 
 
 def read(path: str | Path) -> Recording:
-    """A recording from a file, a folder or a pair. Raises BadMessage where it is not two channels at 8 or 16 kHz."""
+    """A recording from a file, a folder or a pair; other rates than 8 and 16 kHz become 16.
+
+    Raises BadMessage where it is not two channels, BadEncoding for a rate that has no simple ratio to 16 kHz.
+    """
     text = str(path)
     parts = [Path(p) for p in text.split(",")]
     if len(parts) == 1 and parts[0].is_dir():
@@ -81,11 +85,15 @@ def read(path: str | Path) -> Recording:
         raise BadMessage(f"{text}: {error}") from error
     channels = [data[:, n] for data, _ in read_all for n in range(data.shape[1])]
     rates = {rate for _, rate in read_all}
-    if len(channels) != 2 or len(rates) != 1 or rates - {8_000, 16_000}:
-        raise BadMessage(f"{text}: {len(channels)} channels at {sorted(rates)} Hz; two at 8000 or 16000 are needed")
+    if len(channels) != 2 or len(rates) != 1:
+        raise BadMessage(f"{text}: {len(channels)} channels at {sorted(rates)} Hz; two at one rate are needed")
+    rate_hz = rates.pop()
+    if rate_hz not in (8_000, RATE_HZ):
+        heard = [Resampler(rate_hz).push(each.astype("<i2").tobytes()) for each in channels]
+        channels, rate_hz = [np.frombuffer(each, dtype="<i2") for each in heard], RATE_HZ
     longest = max(map(len, channels))
     agent, customer = (np.pad(c, (0, longest - len(c))).astype(np.int16) for c in channels)
-    return Recording(parts[0].parent.name if len(parts) > 1 else parts[0].stem, agent, customer, rates.pop())
+    return Recording(parts[0].parent.name if len(parts) > 1 else parts[0].stem, agent, customer, rate_hz)
 
 
 @dataclass

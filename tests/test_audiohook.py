@@ -302,11 +302,20 @@ async def test_without_ids_there_is_no_session(server: door.Door) -> None:
     assert answer.value.response.status_code == 400
 
 
-@pytest.mark.parametrize(("host", "lets_in"), [("127.0.0.1", True), ("0.0.0.0", False)])
-def test_without_keys_it_is_open_on_loopback_only_and_says_so(
-    host: str, lets_in: bool, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("door", "lets_in"),
+    [
+        (Server(), True),
+        (Server(hosts=("localhost",)), True),
+        (Server(host="0.0.0.0"), False),
+        (Server(hosts=("calls.example.com",)), False),  # a proxy brings others in
+    ],
+    ids=["loopback", "itself named", "everywhere", "behind a proxy"],
+)
+def test_without_keys_it_is_open_to_this_machine_only_and_says_so(
+    door: Server, lets_in: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    protocol = dialects(Settings(server=Server(host=host)))["audiohook"]()
+    protocol = dialects(Settings(server=door))["audiohook"]()
     assert "ingest.audiohook_keys is empty" in caplog.text
     asked = Handshake("/ingest/audiohook", {name.lower(): value for name, value in genesys.asking().items()}, 0.0)
     with contextlib.nullcontext() if lets_in else pytest.raises(Unauthorized):

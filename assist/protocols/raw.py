@@ -4,7 +4,7 @@ Rate, channels, whose voice and the call's id come in the text or in the query o
 
     ws://host/ingest/freeswitch?call=c-1&rate=16000&channels=stereo&party=customer&queue=sales
 
-`rate`: 8000 to 192000, also 8k, 16k, 44.1k. `channels`: mono (one party alone), mixed (one channel, all voices),
+`rate`: 4000 to 192000, also 8k, 16k, 44.1k. `channels`: mono (one party alone), mixed (one channel, all voices),
 stereo; 1 or 2 where nobody knows more. `party`: whose voice the only or the left channel is, customer unless it is
 said; the right one is the other's. An only channel that is not said to be one party's counts as mixed: its words are
 followed, nobody's mood is read from its sound. What else is in text and query becomes metadata, but for what may be a

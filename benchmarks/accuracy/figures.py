@@ -6,7 +6,7 @@ It knows no model and no data set.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -18,7 +18,10 @@ Z: Final = 1.959964  # both tails of 95%
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One measured value; `low` and `high` bound its 95% confidence interval. `split` says on what, in a few words."""
+    """One measured value of `n` rows; `low` and `high` bound its 95% confidence interval.
+
+    `split` says on what, in a few words, and what of it somebody has looked at when choosing.
+    """
 
     value: float
     low: float
@@ -42,11 +45,21 @@ class Measured:
     extra: Mapping[str, float | None] = field(default_factory=dict)
 
 
-def share(right: Sequence[bool] | NDArray[Any], split: str) -> Figure:
-    """How many of `right` are true, with Wilson's score interval (JASA 22, 1927). Raises ValueError of none."""
+Groups = Sequence[Hashable] | NDArray[Any]
+"""Whose each row is, shape (n,): a speaker's, a dialogue's. Rows of one are alike, so an interval over rows would be
+too narrow; it is taken over groups."""
+
+
+def share(right: Sequence[bool] | NDArray[Any], split: str, of: Groups | None = None) -> Figure:
+    """How many of `right` are true, with Wilson's score interval (JASA 22, 1927); with `of`, with `bootstrap`'s.
+
+    Raises ValueError of none.
+    """
     n = len(right)
     if not n:
         raise ValueError(f"nothing to measure on: {split}")
+    if of is not None:
+        return bootstrap(lambda column: float(column.mean()), np.asarray(right, dtype=float), split=split, of=of)
     p = float(np.mean(np.asarray(right, dtype=float)))
     middle = (p + Z * Z / (2 * n)) / (1 + Z * Z / n)
     half = Z * math.sqrt(p * (1 - p) / n + Z * Z / (4 * n * n)) / (1 + Z * Z / n)
@@ -54,17 +67,36 @@ def share(right: Sequence[bool] | NDArray[Any], split: str) -> Figure:
 
 
 def bootstrap(
-    statistic: Callable[..., float], *columns: NDArray[Any], split: str, rounds: int = 400, seed: int = 0
+    statistic: Callable[..., float],
+    *columns: NDArray[Any],
+    split: str,
+    of: Groups | None = None,
+    rounds: int = 400,
+    seed: int = 0,
 ) -> Figure:
-    """`statistic(*columns)` with the percentile bootstrap's interval over rows drawn anew together (Efron 1979)."""
+    """`statistic(*columns)` with the percentile bootstrap's interval over rows drawn anew together (Efron 1979).
+
+    With `of` whole groups are drawn (the cluster bootstrap: Davison and Hinkley 1997, 3.8).
+    """
     n = len(columns[0])
+    rows_of = None if of is None else _rows_of(of)
     rng = np.random.default_rng(seed)
     drawn = []
     for _ in range(rounds):
-        rows = rng.integers(0, n, n)
+        if rows_of is None:
+            rows = rng.integers(0, n, n)
+        else:
+            rows = np.concatenate([rows_of[k] for k in rng.integers(0, len(rows_of), len(rows_of))])
         drawn.append(statistic(*(column[rows] for column in columns)))
     low, high = np.nanpercentile(drawn, [2.5, 97.5])
     return Figure(float(statistic(*columns)), float(low), float(high), n, split)
+
+
+def _rows_of(groups: Groups) -> list[NDArray[np.intp]]:
+    rows: dict[Hashable, list[int]] = {}
+    for row, group in enumerate(groups):
+        rows.setdefault(group, []).append(row)
+    return [np.array(each, dtype=np.intp) for each in rows.values()]
 
 
 def macro_f1(truth: NDArray[Any], named: NDArray[Any]) -> float:

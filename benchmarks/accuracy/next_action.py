@@ -61,20 +61,23 @@ def measure(data: Path, *, quick: bool) -> Measured:
     truth = np.array([label for dialogue in test for _, label in dialogue.picks])
     names = np.array(policy.labels)
     shares = given(policy, ahead, test)
+    whose = [number for number, dialogue in enumerate(test) for _ in dialogue.picks]
     split = f"STAR test part, {len(test)} dialogues, looked-up results known"
-    figures, right = _ranked("star", shares, names, truth, split)
+    figures, right = _ranked("star", shares, names, truth, split, whose)
     rows = [_row("with what look-ups brought", figures, "star")]
     less = (("star_found", "only whether they found anything"), ("star_words", "conversation and actions alone"))
     for (key, title), view in zip(less, training.VIEWS[1:], strict=True):
         changed = given(policy, ahead, [training.seen(dialogue, view) for dialogue in test])
-        more, _ = _ranked(key, changed, names, truth, f"STAR test part, {title}")
+        more, _ = _ranked(key, changed, names, truth, f"STAR test part, {title}", whose)
         figures |= more
         rows.append(_row(title, more, key))
     sure = shares.max(axis=1)
     named = sure >= policy.least
-    figures["next_action.star_named"] = share(named, split)
-    figures["next_action.star_named_acc1"] = share(right[named], f"{split}, where it names something")
-    figures["next_action.star_ece"] = bootstrap(calibration_error, sure, right, split=split)
+    figures["next_action.star_named"] = share(named, split, whose)
+    figures["next_action.star_named_acc1"] = share(
+        right[named], f"{split}, where it names something", np.array(whose)[named]
+    )
+    figures["next_action.star_ece"] = bootstrap(calibration_error, sure, right, split=split, of=whose)
     for domain in LEFT_OUT:
         figures |= _without(domain, encode, data, every)
     pooled = [figures[f"next_action.star_without_{domain}_acc1"] for domain in LEFT_OUT]
@@ -103,17 +106,25 @@ def given(policy: Policy, encode: next_action.Encode, dialogues: Sequence[star.D
 
 
 def _ranked(
-    key: str, shares: Floats, names: NDArray[np.str_], truth: NDArray[np.str_], split: str
+    key: str,
+    shares: Floats,
+    names: NDArray[np.str_],
+    truth: NDArray[np.str_],
+    split: str,
+    whose: Sequence[int] | None = None,
 ) -> tuple[dict[str, Figure], NDArray[np.bool_]]:
-    """acc1, acc3, acc1 of the surer half; and per decision whether the first was right."""
+    """acc1, acc3, acc1 of the surer half; and per decision whether the first was right. `whose`: their dialogues."""
+    of = None if whose is None else np.array(whose)
     order = names[np.argsort(-shares, axis=1, kind="stable")[:, :3]]
     right = order[:, 0] == truth
     sure = shares.max(axis=1)
     half = sure >= np.median(sure)
     figures = {
-        f"next_action.{key}_acc1": share(right, split),
-        f"next_action.{key}_acc3": share((order == truth[:, None]).any(axis=1), split),
-        f"next_action.{key}_top_half_acc1": share(right[half], f"{split}, the half it is surest of"),
+        f"next_action.{key}_acc1": share(right, split, of),
+        f"next_action.{key}_acc3": share((order == truth[:, None]).any(axis=1), split, of),
+        f"next_action.{key}_top_half_acc1": share(
+            right[half], f"{split}, the half it is surest of", None if of is None else of[half]
+        ),
     }
     return figures, right
 

@@ -167,7 +167,9 @@ def measure(data: Path, *, quick: bool) -> Measured:
     tables.append(_alone(search, knowledge, test, test_heard, encode))
     faq, asked = stackfaq(data)
     other = Search(faq, encode)
-    figures["search.stackfaq_ndcg10"] = bootstrap(_mean, gains(other, asked), split="every paraphrase")
+    figures["search.stackfaq_ndcg10"] = bootstrap(
+        _mean, gains(other, asked), split="every paraphrase", of=[key for _, key in asked]
+    )
     alone = [(name, float(gains(other, asked, columns).mean())) for name, columns in FIELDS.items()]
     alone.append(("question text alone", float(gains(other, asked, ("head",)).mean())))
     tables.append(table(("StackFAQ nDCG@10", "value"), [("all", figures["search.stackfaq_ndcg10"].value), *alone]))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from benchmarks.accuracy import calibration
 from benchmarks.accuracy.__main__ import arguments, document, run, shown
-from benchmarks.accuracy.figures import Figure
+from benchmarks.accuracy.figures import Figure, share
 from benchmarks.accuracy.keys import TARGETS, TASKS, less_is_better, owed, task_of
 from benchmarks.accuracy.topic import most_from_first
 from benchmarks.report import ROOT
@@ -117,3 +117,14 @@ def test_no_judge_of_a_first_turn_can_tell_equal_greetings_apart() -> None:
     calls = [(["hi", "a flight"], "airline"), (["hi", "a seat"], "airline"), (["hi", "a pizza"], "fastfood")]
     assert most_from_first(calls) == pytest.approx(2 / 3)
     assert most_from_first([*calls, (["one pizza"], "fastfood")]) == pytest.approx(3 / 4)
+
+
+def test_what_one_speaker_says_ten_times_makes_nobody_surer() -> None:
+    rng = np.random.default_rng(1)
+    once = rng.random(200) < 0.7
+    tenfold, whose = np.repeat(once, 10), np.repeat(np.arange(200), 10)
+    plain, narrow, honest = share(once, "each once"), share(tenfold, "ten times"), share(tenfold, "by speaker", whose)
+    assert narrow.high - narrow.low < 0.5 * (plain.high - plain.low)
+    assert honest.high - honest.low == pytest.approx(plain.high - plain.low, rel=0.15)
+    assert honest.value == plain.value
+    assert honest.n == 2_000
