@@ -74,9 +74,8 @@ class Session:
             async for text in self.socket:
                 now = time.monotonic()
                 answer = json.loads(text)
-                for kind in (answer["type"], "answer"):
-                    if (waiting := self._came.pop(kind, None)) and not waiting.done():
-                        waiting.set_result(now)
+                if (waiting := self._came.pop(answer["type"], None)) and not waiting.done():
+                    waiting.set_result(now)
                 for message in self.client.hear(0, answer):
                     await self.socket.send(message)
 
@@ -128,11 +127,13 @@ async def talk(ws: str, frames: list[bytes], first: int, seen: Seen, stop: async
 
 
 async def _ping(made: Session, seen: Seen, stop: asyncio.Event) -> None:
-    await asyncio.sleep(random.random())
+    due = time.monotonic() + random.random()
     while not stop.is_set():
+        await asyncio.sleep(max(0.0, due - time.monotonic()))
         (ping,) = made.client.beat()
-        seen.pong.append((await made.ask(ping, "pong"))[1])
-        await asyncio.sleep(1.0)
+        late_ms = (time.monotonic() - due) * 1000  # a pong that takes long makes the next ping late: that counts
+        seen.pong.append(late_ms + (await made.ask(ping, "pong"))[1])
+        due += 1.0
 
 
 async def visit(ws: str, due: float, seen: Seen) -> None:

@@ -191,6 +191,8 @@ async def hold(
     await asyncio.sleep(GRACE_S)
     waits, faltered = Waits(), 0
     for line in generator.lines.values():
+        if not line.began:  # it was refused, so nobody waits for its turns
+            continue
         until_ms = int((span.to_s - line.began) * 1000)
         turns = looped(script.turn, tape.duration_ms, line.first, until_ms) if script else []
         waits.add(measure(line.received, line.began, turns, span))
@@ -251,7 +253,8 @@ def run(asked: Asked, data_dir: Path) -> dict[str, Any]:
     with door.running(data_dir, settings) as server:
         engine = str(server.get("/readyz")["recogniser"])
         found = asyncio.run(ramp(server, asked, script_of(asked.call)))
-    given = {"partials": asked.partials, "hold_s": asked.hold_s, "seed": asked.seed, "limit_ms": LIMIT_MS}
+    steps = ("start", "step", "most", "settle_s", "hold_s", "partials", "seed")
+    given = {**{name: getattr(asked, name) for name in steps}, "limit_ms": LIMIT_MS}
     return {"call": asked.call.name, "engine": engine, "weights": Path(asked.weights).name, **given, **found}
 
 

@@ -88,7 +88,6 @@ def connect(host: str, port: int, call: str, first: int, rate_hz: int) -> Line:
         f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
     )
     hello = {"type": "hello", "call": call, "channels": ["agent", "customer"], "encoding": "mulaw", "rate_hz": rate_hz}
-    made.sendall(frame(json.dumps(hello).encode(), text=True))
     line = Line(made, first, b"")
     while b"\r\n\r\n" not in line.said and line.listen():
         pass

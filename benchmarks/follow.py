@@ -99,7 +99,8 @@ def measure(received: Sequence[Received], began: float, turns: Sequence[Turn], s
     """The waits of a call whose sender began at `began`.
 
     `turns`: what was really said, on the call's clock; empty where there is no script.
-    final: true end of a turn to its (last) final. vad_final: from where the server heard speech end, to each final.
+    final: true end of a turn to the first final that reaches it. vad_final: to each final, from where the server heard
+    speech end.
     suggestion, vad_suggestion: the same to the suggestions of that final; noticed: from the true end to its findings.
     first_partial: true onset of a turn (without a script: the onset the server tells, which lies up to 240 ms early)
     to the first partial with text. queue, compute: the recogniser's own times of each final, from `latency_ms`.
@@ -169,15 +170,15 @@ def _ms(due: float, got: Received) -> float:
 
 
 def last_of(turn: Turn, finals: Iterable[tuple[Received, Transcript]]) -> tuple[Received, Transcript] | None:
-    """The final that covers the true end of `turn`, or None where none does (yet)."""
-    covering = [
+    """The first final that covers the true end of `turn`, all but 400 ms of it; None where none does (yet)."""
+    covering = (
         (got, said)
         for got, said in finals
         if said.party == turn.party
         and _overlap(said, turn.start_ms, turn.end_ms) > 0
         and said.end_ms >= turn.end_ms - EARLY_MS
-    ]
-    return covering[0] if covering else None
+    )
+    return next(covering, None)
 
 
 def looped(turns: Iterable[Turn], duration_ms: int, first: int, until_ms: int) -> list[Turn]:

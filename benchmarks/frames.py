@@ -193,7 +193,8 @@ def main() -> int:
         ]
         print("\n" + table(("function", "own %", "with calls %"), top))
     finish("frames", document, machine, out)
-    return 0
+    whole = not document["gap_ms"] and not document["calls_without_books"]
+    return 0 if whole and document["sender_late_p99_ms"] <= LATE_MS else 1
 
 
 if __name__ == "__main__":

@@ -164,6 +164,8 @@ def show(document: dict[str, Any]) -> None:
         print(f"target on a quiet machine: final p50 <= {target[0]:g} ms, p95 <= {target[1]:g} ms")
     if not document["sender_in_time"]:
         print(f"REJECT: the sender itself was more than {LATE_MS:g} ms late")
+    if document["turns_unheard"]:
+        print(f"REJECT: {document['turns_unheard']} turns have no final, and no time above counts their wait")
 
 
 def main() -> int:
@@ -187,7 +189,7 @@ def main() -> int:
         return 2
     show(document)
     finish(f"latency-{document['weights']}", document, machine, given.out)
-    return 0
+    return 0 if document["sender_in_time"] and not document["turns_unheard"] else 1
 
 
 if __name__ == "__main__":

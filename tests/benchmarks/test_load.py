@@ -78,6 +78,7 @@ def test_waits_are_back_after_the_last_slow_window() -> None:
     assert load.back_s([*waits(3_000, 0, 12), *waits(450, 12, 60)], 0, 60, 500) == 10
     assert load.back_s(waits(3_000, 0, 60), 0, 60, 500) == 60, "never"
     assert load.back_s(waits(450, 0, 60), 0, 60, None) is None
+    assert load.back_s(waits(450, 0, 10), 0, 60, 500) is None, "too few windows tell"
 
 
 def test_drift_is_what_calls_do_not_explain() -> None:
