@@ -19,11 +19,10 @@ from typing import Any, Final
 import numpy as np
 
 from assist.audio import RATE_HZ, SAMPLES_PER_MS, Utterance
-from benchmarks.make_weights import found
+from benchmarks.make_weights import TOKENS_PER_S, found
 from benchmarks.report import RESULTS, Machine, finish
 from models import apart, scripted, whisper
 
-TOKENS_PER_S: Final = 3.4
 SECONDS: Final = (3, 10)
 
 

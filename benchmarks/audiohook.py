@@ -37,7 +37,7 @@ from assist import replay
 from assist.clients import Client, Setup, make
 from benchmarks import door
 from benchmarks.calls import SHIPPED, for_scripted, script_of
-from benchmarks.latency import TOKENS_PER_S
+from benchmarks.make_weights import TOKENS_PER_S
 from benchmarks.make_weights import found as made
 from benchmarks.report import RESULTS, Machine, figures, finish, spread, table
 

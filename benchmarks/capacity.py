@@ -37,9 +37,10 @@ from assist.events import Faltered
 from benchmarks import door
 from benchmarks.calls import SHIPPED, Script, script_of
 from benchmarks.follow import Received, Span, Waits, follow, looped, measure, unaccounted_ms
-from benchmarks.latency import LATE_MS, TOKENS_PER_S, is_random
+from benchmarks.latency import is_random
+from benchmarks.make_weights import TOKENS_PER_S
 from benchmarks.make_weights import found as made
-from benchmarks.pace import Tape, tape
+from benchmarks.pace import LATE_MS, Tape, tape
 from benchmarks.report import RESULTS, ROOT, Machine, finish, percentile, table
 
 LIMIT_MS: Final = 1_000.0

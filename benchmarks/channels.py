@@ -266,6 +266,7 @@ def measure(data: Path) -> dict[str, Any]:
     return {
         "excerpts": clean["asked"],
         "false_alarms": clean["wrong"],
+        "wrong_when_spoilt": sum(row["wrong"] for row in found) - clean["wrong"],
         **shares,
         "sound": found,
         "words": words(data),

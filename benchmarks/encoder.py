@@ -31,14 +31,13 @@ from typing import Any, Final
 import numpy as np
 
 from assist.audio import RATE_HZ, Utterance
-from benchmarks.make_weights import found
+from benchmarks.make_weights import TOKENS_PER_S, found
 from benchmarks.report import RESULTS, Machine, finish, table
 from models import whisper
 from models.mel import log_mel
 from models.trim import trim
 from models.window import BUCKETS_S, LONGEST_S, MARGIN_S
 
-TOKENS_PER_S: Final = 3.4
 TOKENS: Final = 14  # about 4 s of speech
 WINDOWS_S: Final = (10, 12, 15, 20, 25, 30)
 BATCHES: Final = {3: (1, 2, 4), 10: (1, 2, 4), 20: (1, 2)}

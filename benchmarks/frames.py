@@ -30,7 +30,7 @@ from typing import Any, Final
 from benchmarks import door
 from benchmarks.calls import SHIPPED, Script, for_scripted
 from benchmarks.capacity import cpu_s
-from benchmarks.latency import LATE_MS
+from benchmarks.pace import LATE_MS
 from benchmarks.report import RESULTS, ROOT, Machine, finish, table
 from benchmarks.vitals import lag_p99_ms, look
 

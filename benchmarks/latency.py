@@ -34,15 +34,12 @@ from assist.events import CallEnded, Degraded, Faltered, Withdrawn, plain
 from benchmarks import door
 from benchmarks.calls import SHIPPED, Script, for_scripted, script_of
 from benchmarks.follow import Received, Span, Waits, follow, measure, unaccounted_ms
-from benchmarks.make_weights import found
-from benchmarks.pace import Sent, due_s, send, tape
+from benchmarks.make_weights import TOKENS_PER_S, found
+from benchmarks.pace import LATE_MS, Sent, due_s, send, tape
 from benchmarks.report import RESULTS, Machine, figures, finish, percentile, spread, table
 
-TOKENS_PER_S: Final = 3.4
-"""What English speech makes of Whisper's tokens."""
 TARGETS: Final = {"random-tiny": (450.0, 700.0), "random-base": (600.0, 1000.0)}
 """Final p50 and p95, ms, on a quiet machine with two cores."""
-LATE_MS: Final = 10.0
 LAST_S: Final = 0.85
 """Speech that ends later than this before the goodbye is ended by it, not by silence, and does not count."""
 

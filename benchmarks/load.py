@@ -52,9 +52,10 @@ from benchmarks import door
 from benchmarks.calls import SHIPPED, Script, Turn, for_scripted, script_of
 from benchmarks.capacity import whole_cpu_s
 from benchmarks.follow import Received, follow, last_of, looped
-from benchmarks.latency import LATE_MS, TOKENS_PER_S, is_random
+from benchmarks.latency import is_random
+from benchmarks.make_weights import TOKENS_PER_S
 from benchmarks.make_weights import found as made
-from benchmarks.pace import Ending, due_s, tape
+from benchmarks.pace import LATE_MS, Ending, due_s, tape
 from benchmarks.report import RESULTS, ROOT, Machine, finish, percentile, table
 from benchmarks.vitals import Vitals, drift, lag_p99_ms, look, named, percent, tenths
 

@@ -22,6 +22,8 @@ from ctranslate2.specs import WhisperSpec
 from faster_whisper.tokenizer import _LANGUAGE_CODES
 
 ROOT: Final = Path(__file__).parent.parent
+TOKENS_PER_S: Final = 3.4
+"""What English speech makes of Whisper's tokens, and what random weights are told to say."""
 MELS: Final = 80
 POSITIONS: Final = 1500  # encoder positions of 30 s at 20 ms
 TOKENS: Final = 448  # decoder positions

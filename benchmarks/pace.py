@@ -24,7 +24,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
@@ -33,6 +33,8 @@ from assist import replay
 from assist.audio import FRAME_MS
 from benchmarks.report import percentile
 
+LATE_MS: Final = 10.0
+"""A sender whose p99 is later than this measured itself."""
 Ending = Literal["bye", "close", "reset"]
 """How a call hangs up: with a goodbye that is answered, a clean close without one, a connection that is torn down."""
 

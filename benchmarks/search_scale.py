@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
@@ -32,6 +33,7 @@ from benchmarks.report import Machine, finish, percentile, table
 SIZES: Final = (100, 10_000, 100_000, 1_000_000)
 KINDS: Final = ("plain", "vast")
 QUERIES: Final = 200
+ONE_THREAD: Final = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 WIDTH: Final = 384
 CLOSE: Final = 0.75
 """How much of a vector its neighbourhood's centre makes up, and of a query the article it is about."""
@@ -162,7 +164,7 @@ def whole(count: int) -> dict[str, float]:
 def apart(*arguments: str) -> dict[str, float]:
     """What this module prints for one size, from a process of its own."""
     command = [sys.executable, "-m", "benchmarks.search_scale", "--one", *arguments]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=os.environ | ONE_THREAD)
     found: dict[str, float] = json.loads(done.stdout)
     return found
 

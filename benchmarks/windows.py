@@ -22,14 +22,13 @@ from typing import Any, Final
 import numpy as np
 
 from assist.audio import RATE_HZ, Samples, Utterance
-from benchmarks.make_weights import ROOT, SHAPES, make
+from benchmarks.make_weights import ROOT, SHAPES, TOKENS_PER_S, make
 from models import whisper
 from models.keywords import Hint
 from models.mel import log_mel
 from models.trim import trim
 from models.window import fitted_s
 
-TOKENS_PER_S: Final = 3.4
 WAYS: Final[dict[str, dict[str, Any]]] = {
     "fit": {"window": "fit"},
     "fit, word times": {"window": "fit", "word_times": True},

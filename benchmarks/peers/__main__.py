@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.calls import SHIPPED
+from benchmarks.make_weights import TOKENS_PER_S
 from benchmarks.make_weights import found as made
 from benchmarks.peers.judge import LIMIT_MS, WAIT_MS, Heard, breaks, figures, headline
-from benchmarks.peers.kinds import KINDS, NOT_COMPARABLE, TOKENS_PER_S, Kind, running, weights_root
+from benchmarks.peers.kinds import KINDS, NOT_COMPARABLE, Kind, running, weights_root
 from benchmarks.peers.play import Call, call_of, play
 from benchmarks.report import RESULTS, Machine, finish, table
 

@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 
 from benchmarks.calls import Turn
 from benchmarks.follow import EARLY_MS, Span
-from benchmarks.pace import due_s
+from benchmarks.pace import LATE_MS, due_s
 from benchmarks.report import percentile
 
 WAIT_MS: Final = 15_000.0
 """A turn whose final has not come by then has failed, and counts as having waited so long."""
 LIMIT_MS: Final = 1_000.0
-LATE_MS: Final = 10.0
 SHARES: Final = (0.5, 0.95, 0.99)
 ROUNDS: Final = 2_000
 OURS: Final = "assist"

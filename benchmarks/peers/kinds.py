@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks import door
-from benchmarks.make_weights import found
+from benchmarks.make_weights import TOKENS_PER_S, found
 from benchmarks.peers.judge import OURS
 from benchmarks.peers.places import REALTIME_STT, WHISPER_LIVE, Place
 from benchmarks.report import ROOT
 
-TOKENS_PER_S: Final = 3.4
 SERVE: Final = Path(__file__).with_name("serve")
 START_S: Final = 120.0
 
