@@ -69,6 +69,10 @@ def loop_command(python: Path, port: int, weights: str, _: int) -> list[str]:
     return [str(python), "-m", "benchmarks.peers.serve.loop_server", str(port), weights]
 
 
+def greedy_loop_command(python: Path, port: int, weights: str, channels: int) -> list[str]:
+    return [*loop_command(python, port, weights, channels), "1"]
+
+
 def whisper_live_command(python: Path, port: int, weights: str, channels: int) -> list[str]:
     return [str(python), str(SERVE / "whisper_live_server.py"), str(port), weights, str(channels)]
 
@@ -123,12 +127,13 @@ def pack_realtime_stt(pcm: bytes) -> bytes:
     return struct.pack("<I", len(told)) + told + pcm
 
 
+LOOP: Final = Dialect("", 1, lambda _: None, lambda message: "ready" in message, bytes, read_loop)
 KINDS: Final = (
     Kind(OURS, "this server, plain dialect, as it ships", None),
     Kind(
         "loop",
         "the loop most people write: webrtcvad, 500 ms of silence, faster-whisper 1.2.1 transcribe() in a thread",
-        Dialect("", 1, lambda _: None, lambda message: "ready" in message, bytes, read_loop),
+        LOOP,
         loop_command,
     ),
     Kind(
@@ -161,6 +166,7 @@ KINDS: Final = (
         realtime_stt_command,
         REALTIME_STT,
     ),
+    Kind("loop-greedy", "the same loop with beam_size=1, which is how this server decodes", LOOP, greedy_loop_command),
 )
 NOT_COMPARABLE: Final = {
     "vosk-server": "another kind of model (Kaldi) whose weights cannot be made here: no comparison at equal cost",

@@ -292,7 +292,7 @@ def test_a_peer_decodes_once_for_as_many_tokens_as_speech_comes_to(micro: Path) 
     assert done.stdout.startswith("[[14], [14]] 1 "), done.stdout
 
 
-@pytest.mark.parametrize("kind", ["loop", OURS])
+@pytest.mark.parametrize("kind", ["loop", "loop-greedy", OURS])
 def test_a_play_over_real_sockets(kind: str, micro: Path, short_call: Path, tmp_path: Path) -> None:
     call = call_of(short_call)
     # Long enough for the recording to come round with a turn that ends after everything is warm.

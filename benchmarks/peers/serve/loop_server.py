@@ -2,7 +2,8 @@
 
 One connection is one channel of 16 kHz 16-bit mono in frames of 20 ms; each utterance comes back as one line of JSON
 with its bounds on the channel's clock. Nothing in it is slow on purpose: the model is loaded once and shared, the event
-loop is never blocked, and faster-whisper is called as its README calls it, with its defaults.
+loop is never blocked, and faster-whisper is called as its README calls it, with its defaults, or with another beam:
+`loop_server.py PORT WEIGHTS [BEAM]`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -26,10 +28,10 @@ LONGEST_MS: Final = 30_000
 AGGRESSIVENESS: Final = 2
 
 
-def transcribe(model: Any, pcm: bytes) -> str:
+def transcribe(model: Any, pcm: bytes, options: Mapping[str, int]) -> str:
     """One utterance's text."""
     audio = np.frombuffer(pcm, np.int16).astype(np.float32) / 32768.0
-    segments, _ = model.transcribe(audio, language="en")
+    segments, _ = model.transcribe(audio, language="en", **options)
     return " ".join(segment.text.strip() for segment in segments)
 
 
@@ -62,14 +64,14 @@ class Channel:
         return found
 
 
-async def listen(model: Any, socket: ServerConnection) -> None:
+async def listen(model: Any, socket: ServerConnection, options: Mapping[str, int]) -> None:
     """One channel from its first frame to its last."""
     channel, queue = Channel(), asyncio.Queue[tuple[int, int, bytes]]()
 
     async def write() -> None:
         while True:
             start_ms, end_ms, pcm = await queue.get()
-            text = await asyncio.to_thread(transcribe, model, pcm)
+            text = await asyncio.to_thread(transcribe, model, pcm, options)
             await socket.send(json.dumps({"start_ms": start_ms, "end_ms": end_ms, "text": text}))
 
     writing = asyncio.create_task(write())
@@ -82,15 +84,16 @@ async def listen(model: Any, socket: ServerConnection) -> None:
         writing.cancel()
 
 
-async def main(port: int, weights: str) -> None:
+async def main(port: int, weights: str, *beam: str) -> None:
     """Serve until killed."""
     from faster_whisper import WhisperModel
 
     model = WhisperModel(weights, device="cpu", compute_type="int8")
-    async with serve(lambda socket: listen(model, socket), "127.0.0.1", port, ping_interval=None) as server:
+    options = {"beam_size": int(beam[0])} if beam else {}
+    async with serve(lambda socket: listen(model, socket, options), "127.0.0.1", port, ping_interval=None) as server:
         await server.serve_forever()
 
 
 if __name__ == "__main__":
     counted.from_environment()
-    asyncio.run(main(int(sys.argv[1]), sys.argv[2]))
+    asyncio.run(main(int(sys.argv[1]), *sys.argv[2:4]))
