@@ -154,7 +154,7 @@ def measure(data: Path, *, quick: bool) -> Measured:
             found = share(outcome.right, f"{part} half, {name}")
             silent = share(outcome.silent, f"{part} half, {name}")
             open_ranks = np.array(ranks(search, knowledge, these))
-            rows.append((part, name, *map(_interval, (found, silent)), *(np.mean(open_ranks <= k) for k in (1, 3, 10))))
+            rows.append((part, name, *map(_interval, (found, silent)), *(f"{np.mean(open_ranks <= k):.3f}" for k in (1, 3, 10))))
             if part == "test":
                 figures["search.kb_r3" if name == "clean" else "search.kb_r3_asr"] = found
                 if name == "clean":
@@ -170,9 +170,9 @@ def measure(data: Path, *, quick: bool) -> Measured:
     figures["search.stackfaq_ndcg10"] = bootstrap(
         _mean, gains(other, asked), split="every paraphrase", of=[key for _, key in asked]
     )
-    alone = [(name, float(gains(other, asked, columns).mean())) for name, columns in FIELDS.items()]
-    alone.append(("question text alone", float(gains(other, asked, ("head",)).mean())))
-    tables.append(table(("StackFAQ nDCG@10", "value"), [("all", figures["search.stackfaq_ndcg10"].value), *alone]))
+    ways = {"all": LIKENESS, **FIELDS, "question text alone": ("head",)}
+    alone = [(name, f"{gains(other, asked, columns).mean():.3f}") for name, columns in ways.items()]
+    tables.append(table(("StackFAQ nDCG@10", "value"), alone))
     score, right = certainty(search, knowledge, test)
     took = times_ms(search, knowledge, test)
     extra: dict[str, float | None] = {
@@ -194,7 +194,10 @@ def _alone(
     rows += [("without ways of asking", bare, poorer, LIKENESS)]
     rows += [(f"{name}, without ways of asking", bare, poorer, columns) for name, columns in FIELDS.items()]
     shown = [
-        (name, *(float(np.mean(np.array(ranks(by, known, queries, columns)) <= SHOWN)) for queries in (clean, noisy)))
+        (
+            name,
+            *(f"{np.mean(np.array(ranks(by, known, queries, columns)) <= SHOWN):.3f}" for queries in (clean, noisy)),
+        )
         for name, by, known, columns in rows
     ]
     return table(("test half, R@3 open", "clean", "heard"), shown)
