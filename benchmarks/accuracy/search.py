@@ -154,7 +154,8 @@ def measure(data: Path, *, quick: bool) -> Measured:
             found = share(outcome.right, f"{part} half, {name}")
             silent = share(outcome.silent, f"{part} half, {name}")
             open_ranks = np.array(ranks(search, knowledge, these))
-            rows.append((part, name, *map(_interval, (found, silent)), *(f"{np.mean(open_ranks <= k):.3f}" for k in (1, 3, 10))))
+            without_floor = (f"{np.mean(open_ranks <= k):.3f}" for k in (1, 3, 10))
+            rows.append((part, name, *map(_interval, (found, silent)), *without_floor))
             if part == "test":
                 figures["search.kb_r3" if name == "clean" else "search.kb_r3_asr"] = found
                 if name == "clean":
