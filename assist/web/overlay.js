@@ -69,6 +69,7 @@ function quiet() {
   if (phase === "connecting") return "Connecting to the call.";
   if (phase === "failed") return "";
   if (state.ended && !past()) return "The call has ended.";
+  if (state.paused) return "Paused: nothing is heard until the call goes on.";
   if (past() && !state.turns.size) return "Press play to see the call as it was seen.";
   if (!state.turns.size) return "Listening. The next action comes once the customer has said what they need.";
   return "Listening for what comes next.";

@@ -24,6 +24,7 @@ from fastapi.responses import FileResponse, JSONResponse
 
 from assist.conversation import Flag
 from assist.events import (
+    AnyEvent,
     CallEnded,
     CallStarted,
     ChannelFaulted,
@@ -77,7 +78,7 @@ class Tape:
     def seen(self) -> list[Entry]:
         return self.entries[: self.shown]
 
-    def add(self, event: Marked | Reviewed) -> None:
+    def add(self, event: AnyEvent) -> None:
         """Put an event where the log stands now; what is still to come moves on by one."""
         at_ms = self.entries[self.shown - 1].at_ms
         self.entries.insert(self.shown, Entry(self.call, 0, at_ms, event))
@@ -294,15 +295,17 @@ def _page(file: Path) -> Callable[[], Awaitable[FileResponse]]:
 
 async def _follow(socket: WebSocket, stage: Stage, tape: Tape, after: int) -> None:
     generation, live, beat = stage.generation, False, time.monotonic()
+    ended = any(isinstance(entry.event, CallEnded) for entry in tape.entries[:after])
     while stage.generation == generation:
         for entry in tape.entries[after : tape.shown]:
             await socket.send_text(encode(entry).decode())
             after = entry.seq
-            if isinstance(entry.event, CallEnded):
-                return await socket.close(1000)
+            ended = ended or isinstance(entry.event, CallEnded)
         if not live:
             live = True
             await socket.send_json({"type": "live", "seq": after})
+        if ended:
+            return await socket.close(1000)
         if time.monotonic() - beat > stage.heartbeat_s:
             beat = time.monotonic()
             await socket.send_json({"type": "heartbeat", "seq": after, "now_ms": tape.entries[tape.shown - 1].at_ms})

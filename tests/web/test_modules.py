@@ -153,6 +153,28 @@ def test_waiting_grows_and_is_spread(stage: Stage, opened: Open) -> None:
     assert waits == [[125, 250], [250, 500], [500, 1000], [4000, 8000]]
 
 
+def test_a_full_queue_of_marks_keeps_the_one_on_its_way(stage: Stage, opened: Open) -> None:
+    got = ask(
+        opened("/"),
+        "marks.js",
+        """new Promise((done) => {
+          const sent = [];
+          const refused = [];
+          let answer;
+          window.fetch = (_, { body }) => new Promise((go) => {
+            sent.push(JSON.parse(body).suggestion);
+            answer = () => go(new Response("{}", { status: 201 }));
+            if (sent.length > 1) answer();
+            if (sent.length === 50) done([sent[0], sent[1], sent.at(-1), refused.length]);
+          });
+          const marks = new m.Marks("c", (why) => refused.push(why));
+          for (let n = 0; n < 52; n += 1) marks.send(`s${n}`, "r", "used");
+          answer();
+        })""",
+    )
+    assert got == ["s0", "s3", "s51", 2]
+
+
 def test_speech_overlap_and_silence(stage: Stage, opened: Open) -> None:
     said = [("agent", 0, 2_000), ("customer", 1_500, 4_000), ("agent", 9_000, 9_500), ("agent", 9_500, 10_000)]
     given = [{"party": party, "start_ms": start, "end_ms": end} for party, start, end in said]

@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 
 from assist.conversation import Stage as Firmness
 from assist.conversation import Transcript
-from assist.events import Degraded, Entry, Faltered, Paused, Transcribed, Withdrawn
+from assist.events import CallEnded, ChannelFaulted, Degraded, Entry, Faltered, Paused, Transcribed, Withdrawn
 from tests.web.conftest import Open
 from tests.web.fixture import Stage
 from tests.web.recorded import CAMERA, METADATA, Recorder, in_order, record
@@ -100,6 +100,20 @@ def test_a_server_that_lost_its_tail_is_read_anew(stage: Stage, opened: Open) ->
     wait_for(lambda: turns(page) == told(shorter), "the shorter log")
 
 
+def test_a_log_that_a_crash_ended_elsewhere_is_read_anew(stage: Stage, opened: Open) -> None:
+    """The page had heard as many entries as the log holds now; the last of them was another."""
+    told_before = record("live", CAMERA[:3], ended=False)
+    stage.put(told_before)
+    page = opened("/overlay?call=live")
+    expect(page.locator("#phase")).to_have_text("Live")
+    *kept, last = told_before
+    stage.put([*kept, Entry("live", last.seq, last.at_ms, CallEnded("interrupted", last.at_ms, {}, {}))])
+    stage.drop()
+    expect(page.locator("#phase")).to_have_text("Ended")
+    expect(page.locator("#notices")).to_contain_text("cut off by a server stop")
+    assert stage.cursors == [0, last.seq, 0]
+
+
 def test_newest_live_call_is_waited_for(stage: Stage, opened: Open) -> None:
     page = opened("/overlay?call=live")
     expect(page.locator("#place-next")).to_contain_text("Waiting for a call")
@@ -120,6 +134,12 @@ def test_notices_say_what_to_trust(stage: Stage, opened: Open) -> None:
     expect(notices).to_contain_text("only finished sentences")
     expect(notices).to_contain_text("Not working now: voice")
     expect(notices).to_contain_text("Paused (card payment): nothing is heard or kept")
+    expect(page.locator("#place-next")).to_contain_text("Paused")
+    stage.tapes["live"].add(ChannelFaulted("dead", ("customer",)))
+    expect(notices).to_contain_text("No sound from the customer's channel")
+    stage.tapes["live"].add(CallEnded("bye", at_ms, {}, {}))
+    expect(page.locator("#place-next")).to_contain_text("The call has ended")
+    expect(notices).to_have_text("Rough text: check names and numbers")  # what was wrong then is not wrong now
 
 
 def test_one_key_does_and_one_key_dismisses(stage: Stage, opened: Open) -> None:
@@ -193,7 +213,7 @@ def test_a_card_under_the_pointer_stays(stage: Stage, opened: Open) -> None:
     expect(card(page, "next").locator("h2")).to_have_text("Offer replacement within 30 days")
 
 
-def test_an_empty_final_takes_its_row_away_and_a_final_never_changes(stage: Stage, opened: Open) -> None:
+def test_a_row_ends_as_its_final_does(stage: Stage, opened: Open) -> None:
     recorder = Recorder("live")
     recorder.start(METADATA)
     steps: tuple[tuple[int, str, str, Firmness], ...] = (
@@ -203,11 +223,15 @@ def test_an_empty_final_takes_its_row_away_and_a_final_never_changes(stage: Stag
         (1_100, "u2", "what now", "final"),
         (1_200, "u2", "something else", "partial"),
         (1_300, "u3", "", "final"),
+        (1_400, "u4", "are you", "partial"),
     )
     for at_ms, utterance, text, firmness in steps:
         said = Transcript(utterance, "customer", {"u1": 500}.get(utterance, 800), at_ms, text, stage=firmness)
         recorder.tell(at_ms, Transcribed(said))
+    recorder.tell(1_500, Faltered("recogniser", "recogniser_failed", "no", "u4"))
     stage.put(in_order(recorder.entries))
     page = opened("/overlay?call=live")
     expect(page.locator("#phase")).to_have_text("Live")
-    assert turns(page) == [("u2", "final", "what now")]
+    assert turns(page) == [("u2", "final", "what now"), ("u4", "lost", "are you")]
+    shown = "getComputedStyle(document.querySelector('[data-utterance=u4] p'), '::after').content"
+    assert "not understood" in page.evaluate(shown), "it looks as if it were still being said"
