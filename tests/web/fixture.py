@@ -134,6 +134,10 @@ class Stage:
         self.cursors: list[int] = []
         """The `after` of every websocket so far."""
         self.refusing = False
+        self.stale: set[str] = set()
+        """Calls that the list of live ones still holds, though they have ended: the store follows behind."""
+        self.slow_s: dict[str, float] = {}
+        """How long an article takes to come."""
         self.generation = 0
 
     def put(self, entries: Sequence[Entry], shown: int = 0, sound: bool = False) -> Tape:
@@ -207,10 +211,13 @@ def _reading(app: FastAPI, stage: Stage) -> None:
     @app.get("/calls")
     async def calls(limit: int = 200, live: bool = False) -> Any:
         known = [t.summary() for t in reversed(stage.tapes.values())]
+        known = [msgspec.structs.replace(each, ended=each.ended and each.call not in stage.stale) for each in known]
         return {"calls": [plain(each) for each in known if not (live and each.ended)][:limit]}
 
     @app.get("/calls/{call}")
     async def one(call: str) -> Any:
+        if stage.refusing:
+            raise _Refused(503, "draining", "away")
         return plain(stage.tape(call).summary())
 
     @app.get("/calls/{call}/log")
@@ -227,11 +234,15 @@ def _reading(app: FastAPI, stage: Stage) -> None:
 
     @app.get("/calls/{call}/peaks")
     async def peaks(call: str) -> Any:
-        values = stage.tape(call).peaks
+        tape = stage.tape(call)
+        if tape.wav is None:
+            raise _Refused(404, "unknown_call", "no sound of this call")
+        values = tape.peaks
         return {"ms_per_peak": recorded.PEAK_MS, "parties": ["agent", "customer"], "peaks": values}
 
     @app.get("/articles/{name}")
     async def article(name: str) -> Any:
+        await asyncio.sleep(stage.slow_s.get(name, 0))
         title = "Camera shows black screen in video calls"
         known = {"id": name, "title": title, "topics": ["camera_fault"], "updated": "2026-03-01", "body": ARTICLE}
         return known | stage.articles.get(name, {})

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 from playwright.sync_api import expect
 
 from assist.conversation import Stage as Firmness
 from assist.conversation import Transcript
-from assist.events import CallEnded, ChannelFaulted, Degraded, Entry, Faltered, Paused, Transcribed, Withdrawn
+from assist.events import CallEnded, ChannelFaulted, Degraded, Dtmf, Entry, Faltered, Paused, Transcribed, Withdrawn
 from tests.web.conftest import Open
 from tests.web.fixture import Stage
 from tests.web.recorded import CAMERA, METADATA, Recorder, in_order, record
@@ -81,7 +82,8 @@ def test_while_away_it_says_so_and_how_far_behind(stage: Stage, opened: Open) ->
     stage.refusing = True
     stage.drop()
     expect(page.locator("#phase")).to_have_text("Not connected")
-    expect(page.locator("#notices .bad")).to_contain_text("s behind")
+    expect(page.locator("#notices .bad")).to_have_text("Connection lost, trying again")
+    expect(page.locator(":not([role=status]) > #behind")).to_have_text(re.compile(r"^\d+ s behind$"))
     assert page.locator("[data-place=next] .card").bounding_box() == before, "the card jumped"
     tape.shown = len(tape.entries)
     stage.refusing = False
@@ -120,6 +122,41 @@ def test_newest_live_call_is_waited_for(stage: Stage, opened: Open) -> None:
     stage.put(record("soon", CAMERA[:2], ended=False))
     expect(page.locator("#phase")).to_have_text("Live")
     expect(page.locator("#transcript li")).to_have_count(2)
+
+
+def test_a_panel_goes_on_to_its_agents_next_call(stage: Stage, opened: Open) -> None:
+    entries = record("mine", CAMERA[:3])
+    tape = stage.put(entries, len(entries) - 1)
+    stage.put(record("other", CAMERA[:2], ended=False, metadata={"customer_name": "Otto", "agent": "Kim"}))
+    page = opened("/overlay?agent=Sam%20Field")
+    loads: list[str] = []
+    page.on("framenavigated", lambda frame: loads.append(frame.url))
+    expect(page.locator("#caller")).to_have_text("Maria Lopez")
+    page.keyboard.press("?")
+    stage.stale.add("mine")
+    tape.shown = len(entries)
+    expect(page.locator("#phase")).to_have_text("Ended")
+    stage.put(record("next", CAMERA[:2], ended=False, metadata={"customer_name": "Nora", "agent": "Sam Field"}))
+    stage.tapes["mine"] = stage.tapes.pop("mine")  # listed before the next one
+    page.wait_for_timeout(4_500)
+    assert not loads, "it went on while somebody read"
+    page.keyboard.press("Escape")
+    expect(page.locator("#caller")).to_have_text("Nora")
+    expect(page.locator("#phase")).to_have_text("Live")
+    assert len(loads) == 1
+
+
+def test_what_was_heard_of_mood_long_ago_is_told_as_past(stage: Stage, opened: Open) -> None:
+    tape = put_at_offer(stage)
+    page = opened("/overlay?call=live", width=320)
+    expect(page.locator("#mood-words")).to_have_text("very unhappy, worsening")
+    later = tape.entries[: tape.shown]
+    later.append(Entry("live", len(later) + 1, later[-1].at_ms + 7 * 60_000, Dtmf("customer")))
+    stage.put(later)
+    stage.drop()
+    expect(page.locator("#mood-words")).to_have_text("was very unhappy, 7 min ago")
+    expect(page.locator("#voice-words")).to_have_text("was tense, 7 min ago")
+    assert page.locator("#mood-words").evaluate("(words) => words.scrollWidth <= words.clientWidth")
 
 
 def test_notices_say_what_to_trust(stage: Stage, opened: Open) -> None:
@@ -167,15 +204,26 @@ def test_an_article_opens_and_is_marked(stage: Stage, opened: Open) -> None:
     page = opened("/overlay?call=live")
     expect(card(page, "second")).to_be_visible()
     page.wait_for_timeout(400)
+    page.locator("#latency summary").click()
+    page.keyboard.press("Escape")
+    expect(page.locator("#stages")).not_to_be_visible()
+    expect(card(page, "next").locator("h2")).to_have_text("Offer replacement within 30 days")
+    card(page, "next").locator(".why").click()
+    expect(card(page, "next").locator(".proof")).to_be_visible()
+    page.locator(".foot").hover()
+    expect(card(page, "next").locator(".proof")).not_to_be_visible()
+    page.locator("#shortcuts").focus()
     page.keyboard.press("ArrowDown")
-    expect(card(page, "next")).to_be_focused()
+    expect(page.get_by_role("article", name="Offer replacement within 30 days")).to_be_focused()
     expect(card(page, "next").locator(".proof")).to_contain_text("Customer 01:")
     page.keyboard.press("ArrowDown")
     expect(card(page, "first")).to_be_focused()
     page.keyboard.press("Enter")
     expect(page.locator("#article-body li")).to_have_count(5)
     expect(page.locator("#article-body h3")).to_have_text("Steps")
+    expect(page.get_by_role("group", name="Camera shows black screen in video calls")).to_be_visible()
     page.keyboard.press("Escape")
+    expect(page.get_by_role("group", name="Words")).to_be_visible()
     expect(page.locator("#article")).not_to_be_visible()
     expect(card(page, "first")).to_be_visible()
     card(page, "first").locator("[data-what=used]").click()
@@ -185,6 +233,22 @@ def test_an_article_opens_and_is_marked(stage: Stage, opened: Open) -> None:
     assert marks(stage) == [(replacing, "opened"), (replacing, "used"), (screen, "not_useful")]
     page.keyboard.press("?")
     expect(page.locator("#keys")).to_be_visible()
+
+
+def test_an_article_that_comes_late_does_not_take_the_place_of_the_next(stage: Stage, opened: Open) -> None:
+    put_at_offer(stage)
+    replacing, screen = "replacement-within-30-days", "camera-black-screen-video-calls"
+    stage.slow_s[replacing] = 1.0
+    stage.articles[replacing] = {"title": "Replacing"}
+    page = opened("/overlay?call=live")
+    expect(card(page, "second")).to_have_attribute("data-ref", screen)
+    page.wait_for_timeout(400)
+    with page.expect_response(f"**/articles/{replacing}"):
+        card(page, "first").locator("[data-what=open]").click()
+        page.keyboard.press("Escape")
+        card(page, "second").locator("[data-what=open]").click()
+    page.wait_for_timeout(200)
+    expect(page.locator("#article-title")).to_have_text("Camera shows black screen in video calls")
 
 
 def test_a_mark_made_while_away_is_sent_later(stage: Stage, opened: Open, forgiven: list[str]) -> None:

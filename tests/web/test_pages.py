@@ -197,6 +197,25 @@ def test_every_page_fits_and_can_be_read(stage: Stage, opened: Open, width: int,
         assert page.evaluate(CONTRAST) == [], path
 
 
+def test_the_overlay_keeps_to_little_room(stage: Stage, opened: Open) -> None:
+    """A laptop's height, and letters at twice their size."""
+    stage.put(record("awkward", AWKWARD_LINES, metadata=AWKWARD, rough=True, ended=False))
+    page = opened("/overlay?call=awkward", 400, 640)
+    newest = page.locator("#transcript li").last
+    expect(newest).to_be_in_viewport(ratio=1)
+    covered = """(row) => { const { left, bottom } = row.getBoundingClientRect();
+      return !row.contains(document.elementFromPoint(left + 30, bottom - 4)); }"""
+    assert not newest.evaluate(covered), "something lies over the newest words"
+    card(page, "first").focus()
+    page.keyboard.press("ArrowDown")
+    expect(card(page, "first").locator(".proof")).to_be_in_viewport(ratio=0.9)
+    page.set_viewport_size({"width": 210, "height": 430})
+    too_wide = """() => ["html", ".head .line", ".gauge", "#mood-words"].filter((part) => {
+      const node = document.querySelector(part);
+      return node.scrollWidth > node.clientWidth; })"""
+    assert page.evaluate(too_wide) == []
+
+
 def test_no_motion_where_none_is_wanted(stage: Stage, opened: Open) -> None:
     put_at_offer(stage)
     page = opened("/overlay?call=live")

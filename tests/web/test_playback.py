@@ -36,6 +36,21 @@ def test_a_past_call_replays_in_step_with_its_sound(stage: Stage, opened: Open) 
     assert turns(page) == told(entries)
 
 
+def test_a_past_call_without_sound_is_found_after_a_bad_start(stage: Stage, opened: Open, forgiven: list[str]) -> None:
+    forgiven += ["503", "404"]
+    entries = record("past")
+    stage.put(entries)
+    for number in range(200):
+        stage.put(record(f"later-{number}", CAMERA[:1], partials=False))
+    stage.refusing = True
+    page = opened("/overlay?call=past")
+    expect(page.locator("#phase")).to_have_text("Not connected")
+    stage.refusing = False
+    expect(page.locator("#phase")).to_have_text("Recording")
+    expect(page.locator("#notices")).to_contain_text("The recording is missing or damaged")
+    assert turns(page) == told(entries)
+
+
 def test_a_very_long_call_is_there_to_its_end(stage: Stage, opened: Open) -> None:
     """Its log comes in more than one answer."""
     first, *rest = record("past")
