@@ -137,7 +137,9 @@ class Stage:
         self.stale: set[str] = set()
         """Calls that the list of live ones still holds, though they have ended: the store follows behind."""
         self.slow_s: dict[str, float] = {}
-        """How long an article takes to come."""
+        """How long an article or a call's sound takes to come, and a verdict ("reviews") to be filed."""
+        self.review_refused = ""
+        """The code with which verdicts are refused. `store_failed`: they are taken all the same."""
         self.generation = 0
 
     def put(self, entries: Sequence[Entry], shown: int = 0, sound: bool = False) -> Tape:
@@ -202,6 +204,7 @@ def make_app(stage: Stage) -> FastAPI:
         return FileResponse(WEB / Path(name).name)
 
     _reading(app, stage)
+    _knowing(app, stage)
     _writing(app, stage)
     _following(app, stage)
     return app
@@ -227,6 +230,7 @@ def _reading(app: FastAPI, stage: Stage) -> None:
 
     @app.get("/calls/{call}/audio")
     async def audio(call: str) -> FileResponse:
+        await asyncio.sleep(stage.slow_s.get(call, 0))
         wav = stage.tape(call).wav
         if wav is None:
             raise _Refused(404, "unknown_call", "no sound of this call")
@@ -237,9 +241,12 @@ def _reading(app: FastAPI, stage: Stage) -> None:
         tape = stage.tape(call)
         if tape.wav is None:
             raise _Refused(404, "unknown_call", "no sound of this call")
-        values = tape.peaks
-        return {"ms_per_peak": recorded.PEAK_MS, "parties": ["agent", "customer"], "peaks": values}
+        if not tape.peaks:
+            raise _Refused(500, "store_failed", "a damaged record")
+        return {"ms_per_peak": recorded.PEAK_MS, "parties": ["agent", "customer"], "peaks": tape.peaks}
 
+
+def _knowing(app: FastAPI, stage: Stage) -> None:
     @app.get("/articles/{name}")
     async def article(name: str) -> Any:
         await asyncio.sleep(stage.slow_s.get(name, 0))
@@ -269,12 +276,19 @@ def _writing(app: FastAPI, stage: Stage) -> None:
     @app.post("/calls/{call}/reviews", status_code=201)
     async def review(call: str, request: Request) -> Any:
         event = msgspec.convert(await request.json(), Reviewed)
+        await asyncio.sleep(stage.slow_s.get("reviews", 0))
+        if stage.review_refused == "store_failed":
+            stage.tape(call).add(event)
+        if stage.review_refused:
+            raise _Refused(503, stage.review_refused, "it refuses")
         stage.reviews.append(event)
         stage.tape(call).add(event)
         return {}
 
     @app.get("/review/queue")
     async def queue() -> Any:
+        if stage.refusing:
+            raise _Refused(503, "draining", "away")
         flagged = [summary for t in stage.tapes.values() if (summary := t.summary()).flags]
         flagged.sort(key=lambda s: (bool(s.reviews), min(RISK[flag.severity] for flag in s.flags)))
         return {"calls": [plain(summary) for summary in flagged]}
