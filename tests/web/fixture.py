@@ -138,6 +138,7 @@ class Stage:
         """Calls that the list of live ones still holds, though they have ended: the store follows behind."""
         self.slow_s: dict[str, float] = {}
         """How long an article or a call's sound takes to come, and a verdict ("reviews") to be filed."""
+        self.readiness: dict[str, Any] = {}
         self.review_refused = ""
         """The code with which verdicts are refused. `store_failed`: they are taken all the same."""
         self.generation = 0
@@ -260,7 +261,7 @@ def _knowing(app: FastAPI, stage: Stage) -> None:
 
     @app.get("/readyz")
     async def readyz() -> Any:
-        return {"ready": True, "recogniser": "whisper-base int8", "rough": False, "notices": []}
+        return {"ready": True, "recogniser": "whisper-base int8", "rough": False, "notices": []} | stage.readiness
 
 
 def _writing(app: FastAPI, stage: Stage) -> None:
