@@ -163,16 +163,17 @@ def test_a_full_queue_of_marks_keeps_the_one_on_its_way(stage: Stage, opened: Op
           let answer;
           window.fetch = (_, { body }) => new Promise((go) => {
             sent.push(JSON.parse(body).suggestion);
-            answer = () => go(new Response("{}", { status: 201 }));
+            const status = sent.length > 1 ? 201 : 503;
+            answer = () => go(new Response("{}", { status }));
             if (sent.length > 1) answer();
-            if (sent.length === 50) done([sent[0], sent[1], sent.at(-1), refused.length]);
+            if (sent.at(-1) === "s51") done([...sent.slice(0, 3), refused.length]);
           });
           const marks = new m.Marks("c", (why) => refused.push(why));
           for (let n = 0; n < 52; n += 1) marks.send(`s${n}`, "r", "used");
           answer();
         })""",
     )
-    assert got == ["s0", "s3", "s51", 2]
+    assert got == ["s0", "s0", "s3", 2]
 
 
 def test_speech_overlap_and_silence(stage: Stage, opened: Open) -> None:

@@ -237,6 +237,9 @@ def test_the_overlay_keeps_to_little_room(stage: Stage, opened: Open) -> None:
     page.keyboard.press("ArrowDown")
     expect(card(page, "first").locator(".proof")).to_be_in_viewport(ratio=0.9)
     page.set_viewport_size({"width": 210, "height": 430})
+    stage.refusing = True
+    stage.drop()
+    expect(page.locator("#behind")).not_to_be_empty()
     too_wide = """() => ["html", ".head .line", ".gauge", "#mood-words"].filter((part) => {
       const node = document.querySelector(part);
       return node.scrollWidth > node.clientWidth; })"""
