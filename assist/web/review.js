@@ -275,9 +275,7 @@ document.addEventListener("visibilitychange", () => {
 
 async function start() {
   await loadQueue();
-  setInterval(() => {
-    if (!document.hidden) loadQueue();
-  }, LOOK_AGAIN_MS);
+  setInterval(loadQueue, LOOK_AGAIN_MS);
   if (asked.get("call")) await go(asked.get("call"), asked.get("rule"), false);
 }
 

@@ -28,7 +28,7 @@ def test_the_socket_never_passes_on_a_hole_or_a_double(stage: Stage, opened: Ope
               setTimeout(() => script.forEach((seq) => this.onmessage({ data: JSON.stringify(
                 { seq, event: { type: seq === 5 ? "CallEnded" : "Dtmf" } }) })), 5);
             }
-            close() { setTimeout(() => this.onclose?.(), 1); }
+            close() { setTimeout(() => this.onclose?.({ code: 1005 }), 1); }
           };
           const seen = [];
           await new Promise((done) => new LogSocket((after) => after, {
