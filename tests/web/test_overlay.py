@@ -124,21 +124,29 @@ def test_newest_live_call_is_waited_for(stage: Stage, opened: Open) -> None:
     expect(page.locator("#transcript li")).to_have_count(2)
 
 
-def test_a_panel_goes_on_to_its_agents_next_call(stage: Stage, opened: Open) -> None:
-    entries = record("mine", CAMERA[:3])
+def test_a_panel_goes_on_to_its_agents_next_call(stage: Stage, opened: Open, forgiven: list[str]) -> None:
+    forgiven.append("503")
+    entries = record("mine", CAMERA[:7])
     tape = stage.put(entries, len(entries) - 1)
     stage.put(record("other", CAMERA[:2], ended=False, metadata={"customer_name": "Otto", "agent": "Kim"}))
     page = opened("/overlay?agent=Sam%20Field")
     loads: list[str] = []
     page.on("framenavigated", lambda frame: loads.append(frame.url))
     expect(page.locator("#caller")).to_have_text("Maria Lopez")
-    page.keyboard.press("?")
+    page.wait_for_timeout(400)
+    stage.refusing = True  # marks, that is; the socket that is open goes on
+    page.keyboard.press("Enter")
     stage.stale.add("mine")
     tape.shown = len(entries)
     expect(page.locator("#phase")).to_have_text("Ended")
     stage.put(record("next", CAMERA[:2], ended=False, metadata={"customer_name": "Nora", "agent": "Sam Field"}))
     stage.tapes["mine"] = stage.tapes.pop("mine")  # listed before the next one
-    page.wait_for_timeout(4_500)
+    page.wait_for_timeout(2_500)
+    assert not loads, "a mark was left behind"
+    page.keyboard.press("?")
+    stage.refusing = False
+    wait_for(lambda: marks(stage) == [("camera_fault/diagnose", "used")], "the mark")
+    page.wait_for_timeout(2_500)
     assert not loads, "it went on while somebody read"
     page.keyboard.press("Escape")
     expect(page.locator("#caller")).to_have_text("Nora")
