@@ -27,6 +27,17 @@ export function say(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
+/** Makes `nodes` the children of `list`, in this order: what stands right is not touched, and the focus stays. */
+export function settle(list, nodes) {
+  const held = document.activeElement;
+  const wanted = new Set(nodes);
+  for (const node of [...list.children]) if (!wanted.has(node)) node.remove();
+  nodes.forEach((node, n) => {
+    if (list.children[n] !== node) list.insertBefore(node, list.children[n] ?? null);
+  });
+  if (held !== document.activeElement && list.contains(held)) held.focus({ preventScroll: true });
+}
+
 export const $ = (id) => document.getElementById(id);
 
 export const asked = new URLSearchParams(location.search);

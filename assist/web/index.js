@@ -1,13 +1,20 @@
-// The list of live and past calls. It does not move under a pointer or a focus.
+// The list of live and past calls. Its words change as they come; its rows do not move while somebody looks.
 
-import { $, el, say } from "./dom.js";
+import { $, el, say, settle } from "./dom.js";
 import * as routes from "./routes.js";
-import { caller, clock, ending, faultName, mood, plain, severity, when } from "./words.js";
+import { caller, clock, degraded, ending, faultName, mood, plain, severity, when } from "./words.js";
 
 const LOOK_AGAIN_MS = 3_000;
+const LOOKS_FOR_MS = 30_000; // a pointer or focus this long at rest reads nothing
 const RANK = { high: 0, medium: 1, low: 2 };
 
 const worst = (flags) => [...flags].sort((a, b) => RANK[a.severity] - RANK[b.severity])[0];
+
+const main = document.querySelector("main");
+const rows = new Map(); // call -> {item, drawn}
+let stirredAt = -Infinity;
+for (const kind of ["pointermove", "pointerdown", "keydown"])
+  addEventListener(kind, () => (stirredAt = performance.now()), { passive: true });
 
 function row(call, topics) {
   const { metadata, ended, flags, faults = [] } = call;
@@ -48,21 +55,50 @@ function row(call, topics) {
   );
 }
 
-let drawn = "";
+/** Whether somebody reads or points at the list. */
+function looking() {
+  const there = main.matches(":hover") || main.contains(document.activeElement);
+  return there && performance.now() - stirredAt < LOOKS_FOR_MS;
+}
 
 function draw(calls, topics) {
-  const key = JSON.stringify([calls, topics]);
-  if (key === drawn) return;
-  const main = document.querySelector("main");
-  if (drawn && (main.matches(":hover") || main.contains(document.activeElement))) return;
-  drawn = key;
-  const live = calls.filter((call) => !call.ended);
-  const past = calls.filter((call) => call.ended);
-  $("live").replaceChildren(...live.map((call) => row(call, topics)));
-  $("past").replaceChildren(...past.map((call) => row(call, topics)));
+  const known = new Map(calls.map((call) => [call.call, call]));
+  let live = calls.filter((call) => !call.ended).map((call) => call.call);
+  let past = calls.filter((call) => call.ended).map((call) => call.call);
+  if (rows.size && looking()) {
+    // No row moves: who has ended says so where it stands, who is new comes after the others.
+    const standing = (list) => [...list.children].map((item) => item.dataset.call).filter((id) => known.has(id));
+    live = [...standing($("live")), ...calls.map((call) => call.call).filter((id) => !rows.has(id))];
+    past = standing($("past"));
+  }
+  for (const id of rows.keys()) if (!known.has(id)) rows.delete(id);
+  const item = (id) => write(known.get(id), topics);
+  settle($("past"), past.map(item)); // first: who has ended brings the focus along
+  settle($("live"), live.map(item));
   say($("no-live"), live.length ? "" : "No call is live. One appears here as soon as it starts.");
   say($("no-past"), past.length ? "" : "No call has been kept yet.");
 }
+
+/** The call's row, up to date. Its links stay: one of them may have the focus, or be just under a finger. */
+function write(call, topics) {
+  const drawn = JSON.stringify([call, topics[call.topic]]);
+  const known = rows.get(call.call) ?? { item: null, drawn: "" };
+  if (known.drawn === drawn) return known.item;
+  const fresh = row(call, topics);
+  const item = known.item ?? fresh;
+  rows.set(call.call, { item, drawn });
+  if (item === fresh) return item;
+  const links = item.querySelectorAll("a");
+  fresh.querySelectorAll("a").forEach((link, n) => {
+    if (!links[n]) return item.lastElementChild.append(link);
+    links[n].href = link.href;
+    say(links[n], link.textContent);
+  });
+  [...fresh.children].slice(0, -1).forEach((part, n) => item.children[n].replaceWith(part));
+  return item;
+}
+
+const CLOSING = "The server is shutting down: it takes no new calls.";
 
 function notice(list) {
   const node = $("notices");
@@ -77,7 +113,8 @@ async function look() {
     const [calls, topics, ready] = await Promise.all([routes.calls(), routes.topics(), routes.ready()]);
     draw(calls, topics);
     notice([
-      ...(ready.ready ? [] : [["warn", "The server is not ready for calls yet."]]),
+      ...(ready.ready ? [] : [["warn", ready.draining ? CLOSING : "The server is not ready for calls."]]),
+      ...(ready.level > 0 ? [["warn", degraded({ level: ready.level, shed: [] })]] : []),
       ...(ready.notices ?? []).map((text) => ["note", text]),
       ["note", `Recogniser: ${ready.recogniser}${ready.rough ? " (rough text)" : ""}`],
     ]);

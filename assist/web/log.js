@@ -4,6 +4,7 @@
 const SILENT_AFTER_MS = 12_000; // the server's heartbeat comes every 5 s
 const FIRST_WAIT_MS = 250;
 const LONGEST_WAIT_MS = 8_000;
+const TOLD_ALL = 1000; // a websocket's normal close
 const HOPELESS = new Set(["unknown_call", "bad_message"]);
 
 /** Wait before attempt `n` (0, 1, …): doubling, capped, the upper half at random so that pages do not return as one. */
@@ -16,7 +17,7 @@ export function waitMs(n, random = Math.random) {
  * tell.entry(entry)     each entry once, by seq
  * tell.status(status)   {phase: connecting | live | reconnecting | ended | failed, attempt, code, message}
  * tell.clock(now_ms)    the call's clock, as the server's heartbeat has it
- * tell.reset()          the server's log is shorter than ours: forget everything, it comes again from 1
+ * tell.reset()          the server's log is not the one we had heard: forget everything, it comes again from 1
  */
 export class LogSocket {
   #address;
@@ -67,7 +68,7 @@ export class LogSocket {
     socket.onmessage = (message) => {
       if (socket === this.#socket) this.#hear(message.data);
     };
-    socket.onclose = () => this.#lost(socket);
+    socket.onclose = ({ code }) => this.#lost(socket, code);
     this.#listen();
   }
 
@@ -107,7 +108,7 @@ export class LogSocket {
     }
   }
 
-  #lost(socket) {
+  #lost(socket, code) {
     if (socket !== this.#socket || this.#finished) return;
     this.#socket = null;
     clearTimeout(this.#watch);
@@ -116,7 +117,8 @@ export class LogSocket {
       this.close();
       return;
     }
-    if (this.#error?.code === "future_cursor") {
+    // All was told and CallEnded was not in it: after a crash the log ended otherwise than we had heard it.
+    if (this.#error?.code === "future_cursor" || code === TOLD_ALL) {
       this.seq = 0;
       this.#tell.reset();
     }

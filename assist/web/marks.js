@@ -16,9 +16,16 @@ export class Marks {
     this.refused = refused;
   }
 
+  get unsent() {
+    return this.#queue.length;
+  }
+
   send(suggestion, ref, became) {
     this.#queue.push({ suggestion, ref, mark: became });
-    if (this.#queue.length > MOST) this.#queue.shift();
+    if (this.#queue.length > MOST) {
+      this.#queue.splice(1, 1); // the oldest but the one on its way
+      this.refused("too many wait for the server");
+    }
     if (!this.#busy) this.#work();
   }
 

@@ -13,6 +13,7 @@ import { apply, closes, empty, mark } from "./state.js";
 import { Transcript } from "./transcript.js";
 
 const LOOK_AGAIN_MS = 2_000;
+const wanted = asked.get("call") ?? "live"; // a call's id, or "live": the newest, of `agent` where one is named
 
 const view = {
   state: empty(),
@@ -20,6 +21,7 @@ const view = {
   shown: nobody(),
   waiting: 0,
   topics: {},
+  silent: false, // a past call whose sound cannot be played
   heardAt: performance.now(), // when the server last said anything
   clock: { call_ms: 0, at: performance.now() }, // the call's time, at this moment of ours
 };
@@ -27,6 +29,7 @@ let socket = null;
 let replay = null;
 let marks = null;
 let transcript = null;
+let opening = null; // the article asked for last
 
 const past = () => view.phase === "past";
 
@@ -45,7 +48,8 @@ function draw() {
     Object.assign(view, { shown, waiting });
   }
   const heardAt = socket ? socket.heardAt : view.heardAt;
-  drawHead(state, { phase, behind_ms: performance.now() - heardAt, now_ms: now, topics: view.topics });
+  const { silent, topics } = view;
+  drawHead(state, { phase, silent, behind_ms: performance.now() - heardAt, now_ms: now, topics });
   cards.draw({
     shown: view.shown,
     waiting: view.waiting,
@@ -69,6 +73,7 @@ function quiet() {
   if (phase === "connecting") return "Connecting to the call.";
   if (phase === "failed") return "";
   if (state.ended && !past()) return "The call has ended.";
+  if (state.paused) return "Paused: nothing is heard until the call goes on.";
   if (past() && !state.turns.size) return "Press play to see the call as it was seen.";
   if (!state.turns.size) return "Listening. The next action comes once the customer has said what they need.";
   return "Listening for what comes next.";
@@ -96,6 +101,8 @@ function became(suggestion, what) {
 }
 
 async function open(suggestion) {
+  const mine = {};
+  opening = mine;
   say($("article-title"), suggestion.title);
   say($("article-about"), "Opening…");
   $("article-body").replaceChildren();
@@ -103,27 +110,36 @@ async function open(suggestion) {
   if (!closes(suggestion.mark) && suggestion.mark !== "opened") became(suggestion, "opened");
   try {
     const article = await routes.article(suggestion.ref);
+    if (opening !== mine) return;
     say($("article-title"), article.title);
     say($("article-about"), `Updated ${article.updated}`);
     $("article-body").replaceChildren(...render(article.body));
   } catch (error) {
-    say($("article-about"), `It could not be opened: ${error.message}`);
+    if (opening === mine) say($("article-about"), `It could not be opened: ${error.message}`);
   }
 }
 
+/** The newest live call for this panel. `ended`: one that has been shown; the list may hold it for a moment yet. */
+async function newest(ended) {
+  const agent = asked.get("agent");
+  return (await routes.live()).find((c) => c.call !== ended && (!agent || c.metadata.agent === agent));
+}
+
 /** Finds the call asked for; waits where there is none yet. */
-async function find(wanted) {
-  for (let first = true; ; first = false) {
+async function find() {
+  let unknown = false; // the server has said so: the list is looked at, for which nobody complains
+  for (;;) {
     try {
-      if (wanted !== "live" && first) return await routes.call(wanted);
+      if (wanted !== "live" && !unknown) return await routes.call(wanted);
       const found =
         wanted === "live"
-          ? (await routes.live()).find((c) => !asked.get("agent") || c.metadata.agent === asked.get("agent"))
+          ? await newest(asked.get("ended"))
           : (await routes.calls()).find((c) => c.call === wanted);
       if (found) return found;
       view.phase = "waiting";
     } catch (error) {
-      if (error.status === 404) view.phase = "waiting";
+      unknown = error.status === 404;
+      if (unknown) view.phase = "waiting";
       else if (error.status === 0 || error.status >= 500) view.phase = "reconnecting";
       else throw error;
     }
@@ -150,7 +166,7 @@ function follow(id) {
     status({ phase, message }) {
       view.phase = phase;
       if (phase === "failed") view.state.failure = message;
-      if (phase === "ended" && asked.get("call") === "live") awaitNext();
+      if (phase === "ended" && wanted === "live") awaitNext(id);
       draw();
     },
     reset() {
@@ -160,15 +176,15 @@ function follow(id) {
   });
 }
 
-/** A panel that shows the newest live call goes on to the next one by itself. */
-async function awaitNext() {
+/** A panel that shows the newest live call goes on to the next one by itself, once nothing is read or on its way. */
+async function awaitNext(ended) {
   for (;;) {
     await new Promise((go) => setTimeout(go, LOOK_AGAIN_MS));
-    const [next] = await routes.live().catch(() => []);
-    if (next) {
-      location.reload();
-      return;
-    }
+    const next = await newest(ended).catch(() => null);
+    if (!next || marks.unsent || document.querySelector("dialog[open]")) continue;
+    asked.set("ended", ended);
+    location.replace(`?${asked}`);
+    return;
   }
 }
 
@@ -195,12 +211,17 @@ async function rerun(id) {
   replay = new Replay(entries, audio, moment);
   const all = $("show-all");
   all.checked = written || asked.has("all");
-  all.addEventListener("change", () => {
+  const show = () => {
     transcript.follows = all.checked;
     replay.show(all.checked);
+  };
+  all.addEventListener("change", show);
+  audio.addEventListener("error", () => {
+    view.silent = true;
+    all.checked = true;
+    show();
   });
-  transcript.follows = all.checked;
-  replay.show(all.checked);
+  show();
 }
 
 const keys = {
@@ -211,7 +232,8 @@ const keys = {
     else if (suggestion && !past()) cards.press(at, "do");
   },
   Escape() {
-    if (!past()) cards.press(cards.focused() ?? "next", "dismissed");
+    if ($("latency").open) $("latency").open = false;
+    else if (!past()) cards.press(cards.focused() ?? "next", "dismissed");
   },
   ArrowDown() {
     cards.move(1);
@@ -265,7 +287,7 @@ async function start() {
   });
   setInterval(soon, 1000); // the clock, and cards whose time has come
   draw();
-  const found = await find(asked.get("call") ?? "live");
+  const found = await find();
   $("again").href = routes.pages.overlay(found.call);
   view.state.metadata = found.metadata;
   if (found.ended) await rerun(found.call);

@@ -19,7 +19,7 @@ const stageNames = {
   eager: "speech to screen, ahead of the sentence",
 };
 
-export function drawHead(state, { phase, behind_ms, now_ms, topics }) {
+export function drawHead(state, { phase, silent, behind_ms, now_ms, topics }) {
   const ended = state.ended;
   document.body.dataset.phase = phase;
   const words = {
@@ -47,34 +47,37 @@ export function drawHead(state, { phase, behind_ms, now_ms, topics }) {
   if (document.title !== title) document.title = title;
   gauge("mood", state.sentiment, now_ms, { low: -0.8, high: 0.8, level: 0 }, mood, ["improving", "worsening"]);
   gauge("voice", state.stress, now_ms, { low: 0, high: 1, level: 0.5 }, stress, ["rising", "easing"]);
-  drawNotices(notices(state, phase, behind_ms));
+  // Outside the notices: those are read out, and this changes every second.
+  say($("behind"), phase === "reconnecting" ? `${Math.max(1, Math.round(behind_ms / 1000))} s behind` : "");
+  drawNotices(notices(state, phase, silent));
 }
 
 function gauge(id, points, now_ms, range, name, [up, down]) {
   const known = points.filter((p) => p.at_ms <= now_ms);
-  const words =
-    course(
-      known.filter((p) => p.at_ms >= now_ms - SPAN_MS),
-      name,
-      up,
-      down,
-    ) || (known.length ? name(known.at(-1).score) : "");
-  say($(`${id}-words`), words || "not known yet");
+  const words = course(
+    known.filter((p) => p.at_ms >= now_ms - SPAN_MS),
+    name,
+    up,
+    down,
+  );
+  const last = known.at(-1);
+  const before = last ? `was ${name(last.score)}, ${Math.round((now_ms - last.at_ms) / 60_000)} min ago` : "";
+  say($(`${id}-words`), words || before || "not known yet");
   $(`${id}-words`).classList.toggle("pale", !words);
   spark($(id), points, {
     now_ms,
     span_ms: SPAN_MS,
     ...range,
-    words: words ? `Last 3 minutes: ${words}` : "Not known yet",
+    words: words ? `Last 3 minutes: ${words}` : before || "Not known yet",
   });
 }
 
 /** What the agent must know about how far to trust the panel, worst first. */
-function notices(state, phase, behind_ms) {
+function notices(state, phase, silent) {
   const list = [];
-  if (phase === "reconnecting")
-    list.push(["bad", `Connection lost, trying again: ${Math.max(1, Math.round(behind_ms / 1000))} s behind`]);
+  if (phase === "reconnecting") list.push(["bad", "Connection lost, trying again"]);
   if (phase === "failed") list.push(["bad", state.failure || "The server does not know this call."]);
+  if (silent) list.push(["warn", "The recording is missing or damaged: the whole call is shown"]);
   if (state.paused)
     list.push(["warn", `Paused${state.paused.reason ? ` (${state.paused.reason})` : ""}: nothing is heard or kept`]);
   if (state.missed) list.push(["warn", `No ${state.missed} is heard: their side of the call has not come`]);

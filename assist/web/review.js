@@ -1,6 +1,6 @@
 // The review page: the queue, one call opened at its evidence, and the verdict.
 
-import { $, asked, el, say, typing } from "./dom.js";
+import { $, asked, el, say, settle, typing } from "./dom.js";
 import * as routes from "./routes.js";
 import { fold } from "./state.js";
 import { Transcript } from "./transcript.js";
@@ -8,6 +8,7 @@ import * as verdict from "./verdict.js";
 import { Waveform } from "./waveform.js";
 import { caller, clock, plain, severity, when } from "./words.js";
 
+const LOOK_AGAIN_MS = 10_000;
 const BEFORE_MS = 300; // evidence starts with a word: hear it whole
 const RANK = { high: 0, medium: 1, low: 2 };
 
@@ -15,7 +16,8 @@ const audio = $("audio");
 let queue = [];
 let topics = {};
 let going = null; // the newest call asked for
-let open = null; // {summary, state, flags, flag}
+let open = null; // {summary, state, flags, flag, sound: whether there is any}
+const items = new Map(); // call -> {item, link, drawn} in the queue
 
 const riskiest = (flags) =>
   [...flags].sort((a, b) => RANK[a.severity] - RANK[b.severity] || a.evidence.start_ms - b.evidence.start_ms);
@@ -34,7 +36,7 @@ const wave = new Waveform(
 );
 
 function play() {
-  audio.play().catch(() => {}); // refused without a gesture, or no recording: the controls show it
+  if (open?.sound) audio.play().catch(() => {}); // refused without a gesture: the controls show it
 }
 
 function seek(ms) {
@@ -61,6 +63,7 @@ function run() {
 
 for (const kind of ["seeked", "timeupdate", "pause"]) audio.addEventListener(kind, follow);
 audio.addEventListener("play", run);
+audio.addEventListener("error", () => trouble("The recording of this call cannot be played."));
 
 /** Goes to a flag's evidence, a little before its first word. */
 function choose(flag) {
@@ -77,8 +80,8 @@ function choose(flag) {
         ].filter(Boolean)
       : ["No flag on this call."]),
   );
-  transcript.pinned = true;
-  if (flag) seek(flag.evidence.start_ms - BEFORE_MS);
+  seek(flag ? flag.evidence.start_ms - BEFORE_MS : 0);
+  transcript.pin();
 }
 
 function jump(step) {
@@ -89,48 +92,50 @@ function jump(step) {
   play();
 }
 
+/** The queue as links that stay while their words change: somebody may be on one of them. */
 function drawQueue() {
   say($("no-queue"), queue.length ? "" : "No call is flagged. Flagged calls come here, riskiest first.");
-  $("queue").replaceChildren(
-    ...queue.map((call) => {
-      const [flag] = riskiest(call.flags);
-      const judged = call.reviews.at(-1)?.verdict;
-      const here = open?.summary.call === call.call;
-      return el(
-        "li",
-        {},
-        el(
-          "a",
-          {
-            class: "item",
-            href: routes.pages.review(call.call, flag?.rule),
-            "aria-current": here && "page",
-            data: { call: call.call },
-            onclick: (event) => {
-              if (!event.metaKey && !event.ctrlKey) {
-                event.preventDefault();
-                go(call.call, flag?.rule, true);
-              }
-            },
-          },
-          el("span", { class: `strong ${flag?.severity}` }, flag ? `${severity[flag.severity]} ${flag.severity}` : ""),
-          el(
-            "span",
-            { class: "pale" },
-            judged ? ` ✓ ${judged}` : "",
-            call.flags.length > 1 ? ` +${call.flags.length - 1}` : "",
-          ),
-          el("span", { class: "reason", dir: "auto" }, flag?.reason ?? ""),
-          el(
-            "span",
-            { class: "pale" },
-            el("bdi", {}, caller(call.metadata) || call.call),
-            ` · ${when(call.started_at)}`,
-          ),
-        ),
-      );
+  settle(
+    $("queue"),
+    queue.map((call) => {
+      if (!items.has(call.call)) items.set(call.call, newItem(call.call));
+      return write(items.get(call.call), call);
     }),
   );
+}
+
+function newItem(id) {
+  const link = el("a", {
+    class: "item",
+    data: { call: id },
+    onclick: (event) => {
+      if (event.metaKey || event.ctrlKey) return;
+      event.preventDefault();
+      go(id, link.dataset.rule, true);
+    },
+  });
+  return { item: el("li", {}, link), link, drawn: "" };
+}
+
+function write(known, call) {
+  const { item, link } = known;
+  if (open?.summary.call === call.call) link.setAttribute("aria-current", "page");
+  else link.removeAttribute("aria-current");
+  const drawn = JSON.stringify(call);
+  if (known.drawn === drawn) return item;
+  known.drawn = drawn;
+  const [flag] = riskiest(call.flags);
+  const judged = call.reviews.at(-1)?.verdict;
+  const more = call.flags.length - 1;
+  link.href = routes.pages.review(call.call, flag?.rule);
+  link.dataset.rule = flag?.rule ?? "";
+  link.replaceChildren(
+    el("span", { class: `strong ${flag?.severity}` }, flag ? `${severity[flag.severity]} ${flag.severity}` : ""),
+    el("span", { class: "pale" }, judged ? ` ✓ ${judged}` : "", more > 0 ? ` +${more}` : ""),
+    el("span", { class: "reason", dir: "auto" }, flag?.reason ?? ""),
+    el("span", { class: "pale" }, el("bdi", {}, caller(call.metadata) || call.call), ` · ${when(call.started_at)}`),
+  );
+  return item;
 }
 
 function trouble(text) {
@@ -147,11 +152,15 @@ async function go(id, rule, gesture) {
   let summary;
   let entries;
   let peaks;
+  let silent = ""; // why there is nothing to hear
   try {
     [summary, entries, peaks] = await Promise.all([
       routes.call(id),
       routes.log(id),
-      routes.peaks(id).catch(() => null),
+      routes.peaks(id).catch(({ status, message }) => {
+        silent = status === 404 ? "There is no recording of this call." : `The recording cannot be read: ${message}`;
+        return null;
+      }),
     ]);
   } catch (error) {
     if (going === mine) trouble(`The call cannot be opened: ${error.message}`);
@@ -159,7 +168,8 @@ async function go(id, rule, gesture) {
   }
   if (going !== mine) return; // another call was asked for meanwhile
   const state = fold(entries);
-  open = { summary, state, flags: state.flags, flag: null };
+  const duration_ms = state.ended?.duration_ms ?? state.at_ms; // of a live call: as far as it has come
+  open = { summary, state, flags: state.flags, flag: null, sound: Boolean(peaks) };
   $("desk").hidden = $("side").hidden = false;
   const name = caller(summary.metadata) || id;
   say($("title"), [name, topics[summary.topic] ?? plain(summary.topic)].filter(Boolean).join(" · "));
@@ -167,7 +177,7 @@ async function go(id, rule, gesture) {
     $("about"),
     [
       when(summary.started_at),
-      clock(summary.duration_ms),
+      `${clock(duration_ms)}${state.ended ? "" : ", still live"}`,
       summary.metadata.agent && `agent ${summary.metadata.agent}`,
       summary.metadata.queue,
       state.rough && "rough text",
@@ -176,22 +186,19 @@ async function go(id, rule, gesture) {
       .join(" · "),
   );
   document.title = `${name} · Review`;
-  verdict.begin(id, riskiest(state.flags), state.reviews);
+  verdict.begin(id, name, riskiest(state.flags), state.reviews);
   drawQueue();
-  if (!peaks) trouble("There is no recording of this call.");
+  trouble(silent);
   const heard = (peaks?.peaks[0]?.length ?? 0) * (peaks?.ms_per_peak ?? 0);
-  wave.show(state, peaks, Math.max(summary.duration_ms, heard));
+  wave.show(state, peaks, Math.max(duration_ms, heard));
   transcript.clear();
   transcript.draw(state);
   if (peaks) {
     audio.src = routes.audioAddress(id);
-    await new Promise((ready) => {
-      for (const kind of ["loadedmetadata", "error"]) audio.addEventListener(kind, ready, { once: true });
-    });
   } else {
     audio.removeAttribute("src");
+    audio.load(); // or the last call's sound stays
   }
-  if (going !== mine) return;
   choose(state.flags.find((f) => f.rule === rule) ?? riskiest(state.flags)[0] ?? null);
   if (gesture) play();
 }
@@ -201,15 +208,18 @@ $("rule").addEventListener("change", () => {
   if (flag) choose(flag);
 });
 
-$("next").addEventListener("click", () => {
-  const next = queue.find((call) => !call.reviews.length && call.call !== open.summary.call);
+$("next").addEventListener("click", async () => {
+  await loadQueue();
+  const here = open.summary.call;
+  const at = queue.findIndex((call) => call.call === here);
+  const next = [...queue.slice(at + 1), ...queue].find((call) => !call.reviews.length && call.call !== here);
   if (next) go(next.call, riskiest(next.flags)[0]?.rule, true);
   else verdict.tell("No other call waits for a verdict.");
 });
 
 async function loadQueue() {
   try {
-    queue = await routes.queue();
+    [queue, topics] = await Promise.all([routes.queue(), routes.topics()]);
     drawQueue();
   } catch (error) {
     say($("no-queue"), `The queue cannot be loaded: ${error.message}`);
@@ -240,11 +250,12 @@ const keys = {
 };
 
 addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
   const radio = event.target instanceof HTMLInputElement && event.target.type === "radio";
   if (typing(event) && !(radio && /^[1-5jlJL?]$/.test(event.key))) return;
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   if (!keys[key] || (!open && key !== "?") || event.repeat) return;
-  if (key === " " && event.target.closest("button, a, summary, audio")) return;
+  if (key === " " && event.target.closest("button, summary, audio")) return;
   event.preventDefault();
   keys[key]();
 });
@@ -258,9 +269,13 @@ addEventListener("popstate", () => {
 
 verdict.onKept(loadQueue);
 
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden) loadQueue();
+});
+
 async function start() {
-  topics = await routes.topics();
   await loadQueue();
+  setInterval(loadQueue, LOOK_AGAIN_MS);
   if (asked.get("call")) await go(asked.get("call"), asked.get("rule"), false);
 }
 

@@ -13,7 +13,7 @@ export function empty() {
     platform: "",
     recogniser: "",
     rough: false,
-    turns: new Map(), // utterance id -> turn
+    turns: new Map(), // utterance id -> turn; its stage is a transcript's, or lost: it was not understood
     order: [], // utterance ids by start
     touched: new Set(), // utterance ids changed since a view last looked; the view clears it
     sentiment: [],
@@ -73,7 +73,7 @@ const taken = {
   Transcribed(state, { transcript }) {
     const { utterance, party, start_ms, end_ms, text, stage = "final" } = transcript;
     const before = state.turns.get(utterance);
-    if (before?.stage === "final") return;
+    if (before?.stage === "final" || (before?.stage === "lost" && stage !== "final")) return;
     if (stage === "final") state.faltered.delete("recogniser");
     if (!text.trim()) {
       if (stage !== "final" || !before) return; // heard, and nothing understood (yet): no row for it
@@ -130,8 +130,12 @@ const taken = {
   Reviewed(state, event, entry) {
     state.reviews.push({ ...event, seq: entry.seq });
   },
-  Faltered(state, { part, message }, entry) {
+  Faltered(state, { part, message, utterance }, entry) {
     state.faltered.set(part, { at_ms: entry.at_ms, message });
+    const turn = part === "recogniser" && state.turns.get(utterance);
+    if (!turn || turn.stage === "final") return;
+    state.turns.set(utterance, { ...turn, stage: "lost" }); // no final will come
+    state.touched.add(utterance);
   },
   Degraded(state, { level, shed }) {
     state.degraded = { level, shed };
@@ -165,7 +169,9 @@ const taken = {
   },
   CallEnded(state, { reason, duration_ms }) {
     state.ended = { reason, duration_ms };
-    state.missed = null;
+    Object.assign(state, { missed: null, paused: null, degraded: { level: 0, shed: [] } }); // nothing of it is now
+    state.faults.clear();
+    state.faltered.clear();
   },
 };
 

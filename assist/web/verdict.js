@@ -2,15 +2,16 @@
 // It knows neither sound nor queue.
 
 import { $, el, say } from "./dom.js";
-import { review } from "./routes.js";
+import { log, review } from "./routes.js";
 import { plain, severity } from "./words.js";
 
 const form = $("form");
-let about = null; // {call, reviews} of the call that is open
+let about = null; // {call, name, reviews, filing: whether a verdict is on its way} of the call that is open
 
 /** Empties the form for a call; `flags` riskiest first. */
-export function begin(call, flags, reviews) {
-  about = { call, reviews };
+export function begin(call, name, flags, reviews) {
+  about = { call, name, reviews };
+  file(false);
   $("rule").replaceChildren(
     ...flags.map((flag) => el("option", { value: flag.rule }, `${severity[flag.severity]} ${flag.reason}`)),
     el("option", { value: "" }, "The whole call"),
@@ -27,27 +28,52 @@ export function score(value) {
   form.querySelector(`input[name="score"][value="${value}"]`).checked = true;
 }
 
-/** `kept()` runs after each verdict that the server has kept. */
+/** `kept()` runs after each verdict that the server has taken. */
 export function onKept(kept) {
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    const { call, reviews } = about;
+    const mine = about;
+    if (mine.filing) return;
     const verdict = read();
-    $("file").disabled = true;
+    // Another call may be open when the answer comes: then it is told by the name of its own.
+    const answer = (text) => tell(mine === about ? text : `${mine.name}: ${text}`);
+    file(true);
+    tell("Filing…");
     try {
-      await review(call, verdict);
+      answer(await filed(mine.call, verdict));
       remember(verdict.reviewer);
-      reviews.push(verdict);
-      if (about.call === call) {
-        tell("✓ Verdict kept.");
-        draw(reviews);
-      }
+      mine.reviews.push(verdict);
+      if (mine === about) draw(mine.reviews);
       await kept();
     } catch (error) {
-      tell(`✕ Not kept: ${error.message}`);
+      answer(`✕ Not kept: ${error.message}`);
     }
-    $("file").disabled = false;
+    if (mine === about) file(false);
   });
+}
+
+/** Files a verdict and says how it was taken. Raises RouteError where it was not. */
+async function filed(call, verdict) {
+  try {
+    await review(call, verdict);
+    return "✓ Verdict kept.";
+  } catch (error) {
+    // A disk that refuses: the server may hold the verdict all the same, and then it must not be sent again.
+    if (error.code !== "store_failed" || !(await holds(call, verdict))) throw error;
+    return "✓ Verdict taken. It waits for the server's disk: no need to file it again.";
+  }
+}
+
+async function holds(call, verdict) {
+  const entries = await log(call).catch(() => []);
+  const told = ({ event }) => event.type === "Reviewed" && Object.keys(verdict).every((k) => event[k] === verdict[k]);
+  return entries.some(told);
+}
+
+/** Not `disabled`, which would take the focus away. */
+function file(filing) {
+  about.filing = filing;
+  $("file").setAttribute("aria-disabled", String(filing));
 }
 
 function read() {

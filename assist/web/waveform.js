@@ -112,7 +112,10 @@ export class Waveform {
   }
 
   choose(flag) {
-    for (const pin of this.pins.children) pin.toggleAttribute("aria-current", pin.dataset.rule === flag?.rule);
+    for (const pin of this.pins.children) {
+      if (pin.dataset.rule === flag?.rule) pin.setAttribute("aria-current", "true");
+      else pin.removeAttribute("aria-current");
+    }
   }
 
   /** Pins too near to one another go above each other, so that each can be reached. */

@@ -24,6 +24,7 @@ from fastapi.responses import FileResponse, JSONResponse
 
 from assist.conversation import Flag
 from assist.events import (
+    AnyEvent,
     CallEnded,
     CallStarted,
     ChannelFaulted,
@@ -77,7 +78,7 @@ class Tape:
     def seen(self) -> list[Entry]:
         return self.entries[: self.shown]
 
-    def add(self, event: Marked | Reviewed) -> None:
+    def add(self, event: AnyEvent) -> None:
         """Put an event where the log stands now; what is still to come moves on by one."""
         at_ms = self.entries[self.shown - 1].at_ms
         self.entries.insert(self.shown, Entry(self.call, 0, at_ms, event))
@@ -133,6 +134,13 @@ class Stage:
         self.cursors: list[int] = []
         """The `after` of every websocket so far."""
         self.refusing = False
+        self.stale: set[str] = set()
+        """Calls that the list of live ones still holds, though they have ended: the store follows behind."""
+        self.slow_s: dict[str, float] = {}
+        """How long an article or a call's sound takes to come, and a verdict ("reviews") to be filed."""
+        self.readiness: dict[str, Any] = {}
+        self.review_refused = ""
+        """The code with which verdicts are refused. `store_failed`: they are taken all the same."""
         self.generation = 0
 
     def put(self, entries: Sequence[Entry], shown: int = 0, sound: bool = False) -> Tape:
@@ -197,6 +205,7 @@ def make_app(stage: Stage) -> FastAPI:
         return FileResponse(WEB / Path(name).name)
 
     _reading(app, stage)
+    _knowing(app, stage)
     _writing(app, stage)
     _following(app, stage)
     return app
@@ -206,10 +215,13 @@ def _reading(app: FastAPI, stage: Stage) -> None:
     @app.get("/calls")
     async def calls(limit: int = 200, live: bool = False) -> Any:
         known = [t.summary() for t in reversed(stage.tapes.values())]
+        known = [msgspec.structs.replace(each, ended=each.ended and each.call not in stage.stale) for each in known]
         return {"calls": [plain(each) for each in known if not (live and each.ended)][:limit]}
 
     @app.get("/calls/{call}")
     async def one(call: str) -> Any:
+        if stage.refusing:
+            raise _Refused(503, "draining", "away")
         return plain(stage.tape(call).summary())
 
     @app.get("/calls/{call}/log")
@@ -219,6 +231,7 @@ def _reading(app: FastAPI, stage: Stage) -> None:
 
     @app.get("/calls/{call}/audio")
     async def audio(call: str) -> FileResponse:
+        await asyncio.sleep(stage.slow_s.get(call, 0))
         wav = stage.tape(call).wav
         if wav is None:
             raise _Refused(404, "unknown_call", "no sound of this call")
@@ -226,11 +239,18 @@ def _reading(app: FastAPI, stage: Stage) -> None:
 
     @app.get("/calls/{call}/peaks")
     async def peaks(call: str) -> Any:
-        values = stage.tape(call).peaks
-        return {"ms_per_peak": recorded.PEAK_MS, "parties": ["agent", "customer"], "peaks": values}
+        tape = stage.tape(call)
+        if tape.wav is None:
+            raise _Refused(404, "unknown_call", "no sound of this call")
+        if not tape.peaks:
+            raise _Refused(500, "store_failed", "a damaged record")
+        return {"ms_per_peak": recorded.PEAK_MS, "parties": ["agent", "customer"], "peaks": tape.peaks}
 
+
+def _knowing(app: FastAPI, stage: Stage) -> None:
     @app.get("/articles/{name}")
     async def article(name: str) -> Any:
+        await asyncio.sleep(stage.slow_s.get(name, 0))
         title = "Camera shows black screen in video calls"
         known = {"id": name, "title": title, "topics": ["camera_fault"], "updated": "2026-03-01", "body": ARTICLE}
         return known | stage.articles.get(name, {})
@@ -241,7 +261,7 @@ def _reading(app: FastAPI, stage: Stage) -> None:
 
     @app.get("/readyz")
     async def readyz() -> Any:
-        return {"ready": True, "recogniser": "whisper-base int8", "rough": False, "notices": []}
+        return {"ready": True, "recogniser": "whisper-base int8", "rough": False, "notices": []} | stage.readiness
 
 
 def _writing(app: FastAPI, stage: Stage) -> None:
@@ -257,12 +277,19 @@ def _writing(app: FastAPI, stage: Stage) -> None:
     @app.post("/calls/{call}/reviews", status_code=201)
     async def review(call: str, request: Request) -> Any:
         event = msgspec.convert(await request.json(), Reviewed)
+        await asyncio.sleep(stage.slow_s.get("reviews", 0))
+        if stage.review_refused == "store_failed":
+            stage.tape(call).add(event)
+        if stage.review_refused:
+            raise _Refused(503, stage.review_refused, "it refuses")
         stage.reviews.append(event)
         stage.tape(call).add(event)
         return {}
 
     @app.get("/review/queue")
     async def queue() -> Any:
+        if stage.refusing:
+            raise _Refused(503, "draining", "away")
         flagged = [summary for t in stage.tapes.values() if (summary := t.summary()).flags]
         flagged.sort(key=lambda s: (bool(s.reviews), min(RISK[flag.severity] for flag in s.flags)))
         return {"calls": [plain(summary) for summary in flagged]}
@@ -294,15 +321,17 @@ def _page(file: Path) -> Callable[[], Awaitable[FileResponse]]:
 
 async def _follow(socket: WebSocket, stage: Stage, tape: Tape, after: int) -> None:
     generation, live, beat = stage.generation, False, time.monotonic()
+    ended = any(isinstance(entry.event, CallEnded) for entry in tape.entries[:after])
     while stage.generation == generation:
         for entry in tape.entries[after : tape.shown]:
             await socket.send_text(encode(entry).decode())
             after = entry.seq
-            if isinstance(entry.event, CallEnded):
-                return await socket.close(1000)
+            ended = ended or isinstance(entry.event, CallEnded)
         if not live:
             live = True
             await socket.send_json({"type": "live", "seq": after})
+        if ended:
+            return await socket.close(1000)
         if time.monotonic() - beat > stage.heartbeat_s:
             beat = time.monotonic()
             await socket.send_json({"type": "heartbeat", "seq": after, "now_ms": tape.entries[tape.shown - 1].at_ms})

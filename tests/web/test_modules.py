@@ -28,7 +28,7 @@ def test_the_socket_never_passes_on_a_hole_or_a_double(stage: Stage, opened: Ope
               setTimeout(() => script.forEach((seq) => this.onmessage({ data: JSON.stringify(
                 { seq, event: { type: seq === 5 ? "CallEnded" : "Dtmf" } }) })), 5);
             }
-            close() { setTimeout(() => this.onclose?.(), 1); }
+            close() { setTimeout(() => this.onclose?.({ code: 1005 }), 1); }
           };
           const seen = [];
           await new Promise((done) => new LogSocket((after) => after, {
@@ -151,6 +151,29 @@ def test_cards_of_an_eager_final_go_with_it_unless_they_were_marked(stage: Stage
 def test_waiting_grows_and_is_spread(stage: Stage, opened: Open) -> None:
     waits = ask(opened("/"), "log.js", "[0, 1, 2, 10].map((n) => [m.waitMs(n, () => 0), m.waitMs(n, () => 1)])")
     assert waits == [[125, 250], [250, 500], [500, 1000], [4000, 8000]]
+
+
+def test_a_full_queue_of_marks_keeps_the_one_on_its_way(stage: Stage, opened: Open) -> None:
+    got = ask(
+        opened("/"),
+        "marks.js",
+        """new Promise((done) => {
+          const sent = [];
+          const refused = [];
+          let answer;
+          window.fetch = (_, { body }) => new Promise((go) => {
+            sent.push(JSON.parse(body).suggestion);
+            const status = sent.length > 1 ? 201 : 503;
+            answer = () => go(new Response("{}", { status }));
+            if (sent.length > 1) answer();
+            if (sent.at(-1) === "s51") done([...sent.slice(0, 3), refused.length]);
+          });
+          const marks = new m.Marks("c", (why) => refused.push(why));
+          for (let n = 0; n < 52; n += 1) marks.send(`s${n}`, "r", "used");
+          answer();
+        })""",
+    )
+    assert got == ["s0", "s0", "s3", 2]
 
 
 def test_speech_overlap_and_silence(stage: Stage, opened: Open) -> None:

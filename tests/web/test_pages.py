@@ -127,6 +127,33 @@ def test_the_list_of_calls(stage: Stage, opened: Open) -> None:
     expect(page.locator("#phase")).to_have_text("Recording")
 
 
+def test_the_list_keeps_up_and_no_row_moves_under_a_pointer(stage: Stage, opened: Open) -> None:
+    first = stage.put(entries := record("first", CAMERA[:20], metadata={"customer_name": "Ana"}), len(entries) - 1)
+    stage.put(record("second", CAMERA[:2], metadata={"customer_name": "Ben"}, ended=False))
+    page = opened("/", 1280)
+    page.clock.install()
+    live = page.locator("#live .call")
+    expect(live.locator("bdi.strong")).to_have_text(["Ben", "Ana"])
+    link = live.nth(1).get_by_text("Open")
+    link.hover()
+    link.focus()
+    stage.put(record("third", CAMERA[:2], metadata={"customer_name": "Cleo"}, ended=False))
+    first.shown += 1
+    stage.readiness = {"ready": False, "draining": True, "level": 2}
+    page.clock.run_for(3_500)
+    expect(live.locator("bdi.strong")).to_have_text(["Ben", "Ana", "Cleo"])
+    expect(live.nth(1)).to_contain_text("· 01:")
+    expect(live.nth(1).get_by_text("Replay")).to_be_focused()
+    expect(page.locator("#notices")).to_contain_text("The server is shutting down")
+    expect(page.locator("#notices")).to_contain_text("Busy: only finished sentences are shown")
+    for _ in range(10):
+        page.clock.run_for(3_500)  # at rest
+        page.wait_for_timeout(50)
+    expect(live.locator("bdi.strong")).to_have_text(["Cleo", "Ben"])
+    expect(page.locator("#past bdi.strong")).to_have_text(["Ana"])
+    expect(page.locator("#past").get_by_text("Replay")).to_be_focused()
+
+
 def test_a_long_call_stays_in_sight_however_many_come_after_it(stage: Stage, opened: Open) -> None:
     put_at_offer(stage, "long")
     for number in range(200):
@@ -195,6 +222,28 @@ def test_every_page_fits_and_can_be_read(stage: Stage, opened: Open, width: int,
         page.wait_for_timeout(100)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{path} is wider than {width}"
         assert page.evaluate(CONTRAST) == [], path
+
+
+def test_the_overlay_keeps_to_little_room(stage: Stage, opened: Open) -> None:
+    """A laptop's height, and letters at twice their size."""
+    stage.put(record("awkward", AWKWARD_LINES, metadata=AWKWARD, rough=True, ended=False))
+    page = opened("/overlay?call=awkward", 400, 640)
+    newest = page.locator("#transcript li").last
+    expect(newest).to_be_in_viewport(ratio=1)
+    covered = """(row) => { const { left, bottom } = row.getBoundingClientRect();
+      return !row.contains(document.elementFromPoint(left + 30, bottom - 4)); }"""
+    assert not newest.evaluate(covered), "something lies over the newest words"
+    card(page, "first").focus()
+    page.keyboard.press("ArrowDown")
+    expect(card(page, "first").locator(".proof")).to_be_in_viewport(ratio=0.9)
+    page.set_viewport_size({"width": 210, "height": 430})
+    stage.refusing = True
+    stage.drop()
+    expect(page.locator("#behind")).not_to_be_empty()
+    too_wide = """() => ["html", ".head .line", ".gauge", "#mood-words"].filter((part) => {
+      const node = document.querySelector(part);
+      return node.scrollWidth > node.clientWidth; })"""
+    assert page.evaluate(too_wide) == []
 
 
 def test_no_motion_where_none_is_wanted(stage: Stage, opened: Open) -> None:
