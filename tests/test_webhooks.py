@@ -28,6 +28,7 @@ from assist.stores.outbox import Outbox
 from assist.webhooks import MOST_CALLS, Pace, Webhooks, off
 from benchmarks import door
 from benchmarks.calls import SHIPPED
+from tests import outage
 from tests.receiver import SECRET, Receiver
 from tests.wire import hello, say, until
 
@@ -389,3 +390,10 @@ async def test_no_event_is_lost_or_overtaken_though_server_and_receiver_are_kill
     finally:
         server.process.kill()
         server.process.wait()
+
+
+def test_a_receiver_that_is_away_over_a_restart_misses_nothing(tmp_path: Path) -> None:
+    """`python -m tests.outage` does it for ten minutes."""
+    found = outage.run(tmp_path, 0.1, every_s=0.5)
+    assert found["restarted"] and found["calls"] > 1 and found["events"] > found["calls"]
+    assert (found["lost"], found["calls_out_of_order"], found["forged"]) == (0, 0, 0)
