@@ -8,10 +8,12 @@ import hmac
 import itertools
 import time
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,7 +21,7 @@ from assist import replay
 from assist.access import Access
 from assist.clients import MODULES, Setup, make
 from assist.clients.faults import Faults, Timed, spoilt
-from assist.errors import BadMessage, Unauthorized
+from assist.errors import BadEncoding, BadMessage, Unauthorized
 from assist.proof import Proof
 from assist.protocols import Handshake
 from benchmarks import door
@@ -72,6 +74,17 @@ def test_a_tone_is_the_same_tone_at_another_rate(rates: tuple[int, int]) -> None
     assert len(made) == len(tones[1])
     inner = slice(rates[1] // 10, -rates[1] // 10)
     assert np.abs(made[inner].astype(int) - tones[1][inner]).max() < 80, "off by more than a hundredth"
+
+
+def test_a_recording_of_another_rate_becomes_one_of_16_khz(tmp_path: Path) -> None:
+    tone = (8_000 * np.sin(2 * np.pi * 1_000 * np.arange(44_100) / 44_100)).astype(np.int16)
+    soundfile.write(tmp_path / "call.wav", np.stack([tone, tone // 2], axis=1), 44_100)
+    recording = replay.read(tmp_path / "call.wav")
+    assert (recording.rate_hz, len(recording.agent), len(recording.customer)) == (16_000, 16_000, 16_000)
+    assert np.abs(recording.agent[800:-800]).max() == pytest.approx(8_000, rel=0.01)
+    soundfile.write(tmp_path / "odd.wav", np.stack([tone, tone], axis=1), 44_099)
+    with pytest.raises(BadEncoding, match="44099 Hz"):
+        replay.read(tmp_path / "odd.wav")
 
 
 def test_what_a_lower_rate_cannot_hold_is_taken_out() -> None:

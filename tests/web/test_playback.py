@@ -83,7 +83,9 @@ def test_a_flagged_call_opens_at_its_evidence_and_takes_a_verdict(stage: Stage, 
     assert page.evaluate("document.getElementById('audio').paused")
     expect(page.locator("#pins .pin")).to_have_count(2)
     assert page.locator("#bands rect[data-score='-0.85']").count() == 1
-    page.evaluate("document.getElementById('scroller').scrollTop -= 200")  # a wheel's scroll would glide on past the key
+    page.evaluate(
+        "document.getElementById('scroller').scrollTop -= 200"
+    )  # a wheel's scroll would glide on past the key
     expect(page.locator("#newest")).to_be_visible()
     page.keyboard.press("j")
     expect(page.locator("#evidence")).to_contain_text("very unhappy")
