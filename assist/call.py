@@ -13,13 +13,14 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from zlib import crc32
 
 import numpy as np
 from msgspec.structs import replace as replace_fields
 
 from assist.analyse import Analyser
 from assist.audio import FRAME_MS, Leg, Party, Timeline, Utterance
-from assist.channel import Channels, Told
+from assist.channel import APART_MS, Channels, Told
 from assist.conversation import Heard, Transcript, exchanged
 from assist.errors import AssistError, RecogniserFailed, StoreFailed, TooFast, TooLong
 from assist.events import (
@@ -127,7 +128,8 @@ class Call:
         self._written: dict[Party, int] = {}
         self._last_ms = 0
         outbound = opened.metadata.get("direction", "").lower().startswith("out")
-        self._channels = Channels(opened.parties, parts.openings, outbound)
+        later_ms = crc32(opened.call.encode()) % APART_MS
+        self._channels = Channels(opened.parties, parts.openings, outbound, later_ms=later_ms)
         self._swapped = False
         """The platform's roles were the wrong way round. Until a transcript is published, `party` is a channel."""
         self._paused = False

@@ -31,6 +31,8 @@ SECOND_MS: Final = 1_000
 BYTES_PER_MS: Final = 16  # at 8 kHz, at which sound is looked at
 GRACE_MS: Final = 500
 """A channel that sends nothing is waited for so long before a second is looked at without it."""
+APART_MS: Final = 800
+"""A second that is over is looked at within so long: calls that began together should not look together."""
 FIRST_MS: Final = 10_000
 EVERY: Final = 4
 """After the first ten seconds one second in so many is looked at, once each channel has been found clear."""
@@ -158,10 +160,16 @@ class Channels:
     """One call's. `push` frames as they come, call `look` many times a second, tell `said` every final.
 
     `openings`: the house's own greetings. `outbound`: the agent called, so a greeting proves nothing for certain.
+    `later_ms`: how long after its end `look` takes a second, `APART_MS` at most; what is found is the same.
     """
 
     def __init__(
-        self, parties: Sequence[Party], openings: Iterable[str] = (), outbound: bool = False, every: int = EVERY
+        self,
+        parties: Sequence[Party],
+        openings: Iterable[str] = (),
+        outbound: bool = False,
+        every: int = EVERY,
+        later_ms: int = 0,
     ) -> None:
         self.parties = tuple(parties)
         self._outbound = outbound
@@ -180,8 +188,9 @@ class Channels:
             for a, b in itertools.combinations(self.parties, 2)
         }
         self._every = every
-        self._over_ms = SECOND_MS
-        """When the next second to be looked at will be over: before that nobody need ask."""
+        self._later_ms = later_ms
+        self._next_ms = SECOND_MS + later_ms
+        """When the next second is looked at: before that nobody need ask."""
         self._paused = False
         self._first: Party | None = None
         self._greeted: Transcript | None = None
@@ -263,7 +272,7 @@ class Channels:
 
     def look(self, now_ms: int) -> list[Told]:
         """What the oldest second that is complete says, and whether there is any audio at all."""
-        if now_ms < self._over_ms:
+        if now_ms < self._next_ms:
             return []
         number = self._complete(now_ms)
         if number is not None:
@@ -291,7 +300,7 @@ class Channels:
         return None
 
     def _look_at(self, number: int) -> list[Told]:
-        self._over_ms = (number + 2) * SECOND_MS
+        self._next_ms = (number + 2) * SECOND_MS + self._later_ms
         seconds = {party: channel.taken((number + 1) * SECOND_MS) for party, channel in self._channels.items()}
         first = number * SECOND_MS < FIRST_MS
         if not (first or number % self._every == 0 or not all(channel.clear for channel in self._channels.values())):

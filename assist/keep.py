@@ -47,6 +47,10 @@ class Sound:
         self.finishing = False
         """Its last sync has been asked for."""
         self.syncing = threading.Lock()
+        self.sync: Future[None] | None = None
+        self.unsynced_s: float | None = None
+        """time.monotonic() of the first audio that no sync has been asked for since."""
+        self.unsynced_for = ""
 
     def add(self, party: Party, position: int, payload: bytes, end_ms: int) -> None:
         """`payload` in the leg's encoding, at sample `position` of the call's clock; it ends at `end_ms`."""
@@ -58,13 +62,18 @@ class Sound:
         """True where the disk has refused for so long that no more audio should be taken."""
         return self.waiting_bytes >= MOST_AUDIO_BYTES
 
+    def due(self, now_s: float) -> bool:
+        """To be synced. A disk that has not done with the last one is not asked for the next."""
+        idle = self.sync is None or self.sync.done()
+        return idle and self.unsynced_s is not None and now_s - self.unsynced_s >= SYNC_S
+
 
 class Keeper:
     """Batches lines and audio to disk every 50 ms, audio synced once a second and at the end of a call.
 
-    Syncs run beside the writing, so that a slow one keeps nobody waiting but who asks for it. A store that refuses is
-    tried again with growing pauses while lines wait in memory (at most `MOST_LINES`); `failing` says why, for /readyz
-    and the metrics.
+    Each journal has its own second, so that syncs do not all at once take the cores. They run beside the writing, so
+    that a slow one keeps nobody waiting but who asks for it. A store that refuses is tried again with growing pauses
+    while lines wait in memory (at most `MOST_LINES`); `failing` says why, for /readyz and the metrics.
     """
 
     def __init__(self, store: Store, audio_dir: Path, on_kept: Callable[[Entry], None]) -> None:
@@ -81,12 +90,8 @@ class Keeper:
         self._next: asyncio.Task[None] | None = None
         """The flush that has not yet taken its batch: whoever wants one meanwhile shares it."""
         self._task: asyncio.Task[None] | None = None
-        self._synced = time.monotonic()
-        self._unsynced = False
         self._syncing: set[asyncio.Task[None]] = set()
-        self._round: asyncio.Task[None] | None = None
-        """The last sync of all journals. A disk that has not done with it is not asked for the next."""
-        self._unwritten_for = self._unsynced_for = ""
+        self._unwritten_for = ""
         self.failing = ""
 
     def line(self, made: Line) -> None:
@@ -174,14 +179,9 @@ class Keeper:
             for sound in self._sounds:
                 batches.append((sound, sound.pending))
                 sound.pending = []
-            due = time.monotonic() - self._synced >= SYNC_S and (self._round is None or self._round.done())
-            all_of_them = last or due
             loop = asyncio.get_running_loop()
-            refused, audio_refused, syncs = await loop.run_in_executor(
-                self._thread, self._write, lines, batches, all_of_them
-            )
-            # A journal that could not be synced will say so again at its next sync.
-            self._unwritten_for, self._unsynced_for = refused or audio_refused, ""
+            refused, audio_refused, syncs = await loop.run_in_executor(self._thread, self._write, lines, batches, last)
+            self._unwritten_for = refused or audio_refused
             self._tell()
             for sound, unwritten in batches:
                 sound.pending = unwritten + sound.pending
@@ -195,17 +195,18 @@ class Keeper:
                 settling = asyncio.create_task(self._settle(syncs))
                 self._syncing.add(settling)
                 settling.add_done_callback(self._syncing.discard)
-                if all_of_them:
-                    self._round = settling
 
-    async def _settle(self, syncs: list[Future[None]]) -> None:
-        outcomes = await asyncio.gather(*map(asyncio.wrap_future, syncs), return_exceptions=True)
-        self._unsynced_for = next((str(each) or repr(each) for each in outcomes if each), "")
+    async def _settle(self, syncs: list[tuple[Sound, Future[None]]]) -> None:
+        syncing = (asyncio.wrap_future(sync) for _, sync in syncs)
+        outcomes = await asyncio.gather(*syncing, return_exceptions=True)
+        for (sound, _), outcome in zip(syncs, outcomes, strict=True):
+            sound.unsynced_for = (str(outcome) or repr(outcome)) if outcome else ""
         self._tell()
         self._sounds = [sound for sound in self._sounds if sound.journal is not None]
+        self._tell()  # what is said of a call that is over is said once
 
     def _tell(self) -> None:
-        why = self._unwritten_for or self._unsynced_for
+        why = self._unwritten_for or next((each.unsynced_for for each in self._sounds if each.unsynced_for), "")
         if why not in ("", self.failing):
             log.error("the disk refuses: %s", why)
         self.failing = why
@@ -214,22 +215,22 @@ class Keeper:
         pause_s = FLUSH_S
         while True:
             await asyncio.sleep(pause_s)
-            over = self._round is None or self._round.done()
-            quiet = self._unsynced and over and time.monotonic() - self._synced >= SYNC_S
-            waiting = any(sound.pending or (sound.closing and not sound.finishing) for sound in self._sounds)
-            if quiet or self._lines or waiting:
+            now_s = time.monotonic()
+            waiting = any(
+                sound.pending or sound.due(now_s) or (sound.closing and not sound.finishing) for sound in self._sounds
+            )
+            if self._lines or waiting:
                 await self.flush(synced=False)
-            pause_s = min(5.0, pause_s * 2) if self.failing else FLUSH_S
+            pause_s = min(5.0, pause_s * 2) if self._unwritten_for else FLUSH_S
 
     def _write(
         self, lines: list[Line], batches: list[tuple[Sound, Pending]], sync: bool
-    ) -> tuple[str, str, list[Future[None]]]:
+    ) -> tuple[str, str, list[tuple[Sound, Future[None]]]]:
         """In the one writer thread: what the store said, what the journals said; "" where all went well; the syncs.
 
-        Batches that were written are emptied.
+        Batches that were written are emptied. `sync`: all of them, not only those that are due.
         """
         refused = audio_refused = ""
-        wrote = any(pending for _, pending in batches)
         syncing = []
         for sound, pending in batches:
             try:
@@ -240,17 +241,15 @@ class Keeper:
             else:
                 # Nothing is added once it is closing, so that what has been written is all of it.
                 last = sound.closing and not sound.pending
-                if sound.journal and (sync or last) and not sound.finishing:
-                    sound.finishing = last
-                    syncing.append(self._syncs.submit(self._sync, sound, last))
+                if sound.journal and (sync or last or sound.due(time.monotonic())) and not sound.finishing:
+                    sound.finishing, sound.unsynced_s = last, None
+                    sound.sync = self._syncs.submit(self._sync, sound, last)
+                    syncing.append((sound, sound.sync))
         try:
             if lines:
                 self._store.append(lines)
         except Exception as error:  # whatever a store raises, its lines wait for the next try
             refused = str(error) or repr(error)
-        self._unsynced = not sync and (self._unsynced or wrote)
-        if sync:
-            self._synced = time.monotonic()
         return refused, audio_refused, syncing
 
     def _append(self, sound: Sound, pending: Pending) -> None:
@@ -267,6 +266,8 @@ class Keeper:
             for party, _, _, end_ms in pending:
                 sound.kept_ms[party] = end_ms
             pending.clear()  # before the sync: a sync that fails must not have them written again
+            if sound.unsynced_s is None:
+                sound.unsynced_s = time.monotonic()
 
     def _sync(self, sound: Sound, last: bool) -> None:
         with sound.syncing:  # the last one closes what an earlier one may still hold, or may only come to

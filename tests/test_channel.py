@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from assist import replay
 from assist.audio import FRAME_MS, Leg, Party, encode_mulaw
-from assist.channel import Channels, Told
+from assist.channel import APART_MS, Channels, Told
 from assist.conversation import Transcript
 from assist.events import ChannelFaulted, ChannelMended, RolesSwapped
 from benchmarks.calls import SHIPPED
@@ -134,6 +134,16 @@ def test_what_is_doubted_does_not_depend_on_how_often_one_looks() -> None:
     assert [type(each) for each in told] == [ChannelFaulted]
     assert [late.doubted(p) for p in PARTIES] == [often.doubted(p) for p in PARTIES] == [False, True]
     assert late.catch_up(12_000) == [], "once"
+
+
+@given(later_ms=st.integers(0, APART_MS))
+@settings(max_examples=5, deadline=None)
+def test_a_call_that_looks_later_finds_the_same(later_ms: int) -> None:
+    agent, customer = shipped(12)
+    sound = [agent, np.concatenate([customer[:24_000], agent[24_000:] // 8])]
+    at_once, later = listened(sound), listened(sound, Channels(PARTIES, later_ms=later_ms), extra_ms=APART_MS)
+    assert at_once and [each for _, each in later] == [each for _, each in at_once]
+    assert [at_ms for at_ms, _ in later] == [at_ms - at_ms % -FRAME_MS for at_ms in (t + later_ms for t, _ in at_once)]
 
 
 def test_an_only_channel_is_compared_with_nothing() -> None:

@@ -274,12 +274,46 @@ async def test_a_sync_that_fails_has_nothing_written_twice(tmp_path: Path, monke
             await keeper.flush()
         assert "input/output error" in keeper.failing or "earlier sync" in keeper.failing
         monkeypatch.undo()
+        keeper.line(lines("other", STARTED)[0])
+        await keeper.flush(synced=False)
+        assert keeper.failing, "what was lost stays lost while others are kept"
         assert positions(sound.path) == [n * 160 for n in range(5)]
         sound.closing = True
         await keeper.flush()
         assert sound.journal is None, "a disk that cannot be trusted must not hold an ended call for ever"
         await keeper.flush()
         assert keeper.failing == ""
+
+
+async def test_each_journal_is_synced_in_its_own_time_and_only_with_something_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("assist.keep.SYNC_S", 0.2)
+    synced: list[str] = []
+    at_s: list[float] = []
+
+    def noted(journal: Journal) -> None:
+        synced.append(journal.header.call)
+        at_s.append(time.monotonic())
+
+    monkeypatch.setattr(Journal, "sync", noted)
+    async with keeping(Memory(), tmp_path, follow=True) as (keeper, _):
+        early, late, _ = [await keeper.sound(call, 8_000, "mulaw", BOTH) for call in ("early", "late", "silent")]
+        began_s = time.monotonic()
+        add(early, 1)
+        await asyncio.sleep(0.12)
+        add(late, 1)
+        async with asyncio.timeout(5):
+            while len(synced) < 2:
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.3)
+        assert at_s[0] - began_s >= 0.2
+        assert synced == ["early", "late"], "one after the other, once each, and no journal without audio"
+        add(early, 1, 1)
+        async with asyncio.timeout(5):
+            while len(synced) < 3:
+                await asyncio.sleep(0.01)
+        assert synced[2] == "early"
 
 
 async def test_who_opens_a_call_waits_for_no_sync_and_who_ends_one_does(
