@@ -22,7 +22,7 @@ from starlette.websockets import WebSocketClose
 
 from assist import config, contact
 from assist.config import LOOPBACK
-from assist.errors import AssistError, BadMessage, Forbidden, Oversize, StoreFailed, UnknownCall
+from assist.errors import AssistError, BadMessage, Forbidden, Oversize, UnknownCall
 from assist.events import Entry, Marked, Reviewed
 from assist.exports import routes
 from assist.house import House
@@ -394,9 +394,7 @@ def _calls(app: FastAPI, house: House) -> None:
     async def review(call: str, body: ReviewIn) -> Response:
         """A reviewer's verdict, kept as a Reviewed event."""
         seq = await house.tell(call, Reviewed(body.verdict, body.comment, body.reviewer, body.rule, body.score))
-        await house.keeper.flush(synced=False)  # the queue is read from the store right after
-        if (await house.hub.log(call)).kept < seq:
-            raise StoreFailed(f"the verdict waits for the disk, which refuses: {house.keeper.failing}")
+        await house.keep(call, seq)  # the queue is read from the store right after
         return _json({"seq": seq}, 201)
 
     @app.get("/review/queue", tags=["review"], responses=_answers("CallSummary", "calls"))

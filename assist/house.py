@@ -252,6 +252,12 @@ class House:
         at_ms = live.now_ms if live else made.lines[-1].entry.at_ms if made.lines else 0
         return self.hub.publish(made, event, at_ms).seq
 
+    async def keep(self, call: str, seq: int) -> None:
+        """Returns when the store has the call's entries up to `seq`. Raises StoreFailed where they wait for it."""
+        await self.keeper.flush(synced=False)
+        if (await self.hub.log(call)).kept < seq:
+            raise StoreFailed(f"entry {seq} waits for the disk, which refuses: {self.keeper.failing}")
+
     def _kept(self, entry: Entry) -> None:
         self.hub.kept(entry.call, entry.seq)
         if self.webhooks:

@@ -18,7 +18,7 @@ from assist.call import Call
 from assist.config import Server, Settings
 from assist.contact import Contact, take
 from assist.errors import Busy, StoreFailed
-from assist.events import CallEnded, Line
+from assist.events import CallEnded, Line, Reviewed
 from assist.house import House
 from assist.ingest import Ingest
 from assist.protocols import Opened
@@ -121,6 +121,34 @@ async def test_a_call_of_which_nothing_can_be_kept_is_not_let_in(tmp_path: Path)
         assert isinstance(last, CallEnded)
         assert last.reason == "error:store_failed"
         call = await house.open_call(replace(OPENED, call="d"))
+        call.end("bye")
+        await call.run()
+        house.leave(call)
+
+
+async def test_a_verdict_waits_for_the_store_and_for_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: int) -> None:
+        raise OSError("input/output error")
+
+    verdict = Reviewed("confirmed", "fair", "ann")
+    async with open_house(Settings(server=Server(data_dir=str(tmp_path))), Full(3)) as house:
+        call = await house.open_call(OPENED)
+        with monkeypatch.context() as broken:
+            broken.setattr("assist.journal.os.fdatasync", refuse)
+            call.sound.add("customer", 0, bytes(160), 20)
+            await house.keeper.flush(last=True)
+        assert "input/output error" in house.keeper.failing, "this call's sound may be lost"
+        await house.keep("c", await house.tell("c", verdict))
+        assert house.store.read("c")[-1].entry.event == verdict
+        assert isinstance(house.store, Full)
+        house.store.room = 0
+        seq = await house.tell("c", verdict)
+        with pytest.raises(StoreFailed, match=f"entry {seq} waits for the disk, which refuses: no space"):
+            await house.keep("c", seq)
+        house.store.room = 10
+        await house.keep("c", seq)
         call.end("bye")
         await call.run()
         house.leave(call)
