@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
@@ -355,10 +356,11 @@ def _calls(app: FastAPI, house: House) -> None:
 
     @app.get("/calls", tags=["calls"], responses=_answers("CallSummary", "calls"))
     def calls(limit: int = 200, offset: int = 0, live: bool = False) -> Response:
-        """Calls, newest first, as CallSummary; `live`: only those that go on."""
+        """Calls, newest first, as CallSummary; `live`: only those that go on. `at`: this server's clock, RFC 3339."""
         if not (1 <= limit <= 1_000 and offset >= 0):
             raise BadMessage("limit: 1 to 1000; offset: not negative")
-        return _json({"calls": store.calls(limit, offset, live)})
+        at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        return _json({"calls": store.calls(limit, offset, live), "at": at})
 
     @app.get("/calls/{call}", tags=["calls"], responses=_answers("CallSummary"))
     def one(call: str) -> Response:

@@ -14,6 +14,7 @@ from typing import Protocol
 
 import msgspec
 
+from assist.audio import Party
 from assist.conversation import Flag
 from assist.errors import DuplicateCall, FutureCursor, UnknownCall
 from assist.events import AnyEvent, CallEnded, Entry, Line, Reviewed, line
@@ -25,12 +26,31 @@ REMEMBER_BYTES = 2**20
 """Logs of past calls in memory, counted as JSON; with their objects they take some four times as much."""
 
 
+class Said(msgspec.Struct, frozen=True):
+    """The newest final words of a call. `text` may be cut short; `end_ms` is where they end on the call's clock."""
+
+    party: Party
+    text: str
+    end_ms: int
+
+
+class Point(msgspec.Struct, frozen=True):
+    """A score of the customer's, found `at_ms` on the call's clock."""
+
+    at_ms: int
+    score: float
+
+
 class CallSummary(msgspec.Struct, frozen=True):
     """One row of the list of calls, kept up to date by the store from the entries it appends.
 
     `sentiment` is the call score, -1..1, of the last Noticed. `topics` sums the scores of each topic that was named,
     and `topic` is the heaviest: a call about a broken camera stays one when its customer threatens to leave.
-    `faults`: kinds of ChannelFaulted that hold, or held when the call ended.
+    `faults`: kinds of ChannelFaulted that hold, or held when the call ended. `swapped`: RolesSwapped came.
+
+    `speaking`: parties whose speech has begun and is not final yet; with nobody speaking, `said` tells since when there
+    has been silence, and after whom. `moods` and `voices`: the customer's newest call scores of sentiment (-1..1) and
+    of stress (0..1).
     """
 
     call: str
@@ -48,6 +68,11 @@ class CallSummary(msgspec.Struct, frozen=True):
     reviews: tuple[Reviewed, ...] = ()
     topics: dict[str, float] = {}
     faults: tuple[str, ...] = ()
+    swapped: bool = False
+    said: Said | None = None
+    speaking: tuple[Party, ...] = ()
+    moods: tuple[Point, ...] = ()
+    voices: tuple[Point, ...] = ()
 
 
 class Store(Protocol):

@@ -9,6 +9,8 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from assist.audio import Party
+from assist.conversation import exchanged
 from assist.events import (
     CallEnded,
     CallStarted,
@@ -19,9 +21,16 @@ from assist.events import (
     Noticed,
     Reviewed,
     RolesSwapped,
+    Skipped,
+    SpeechStarted,
+    Transcribed,
 )
-from assist.hub import CallSummary
+from assist.hub import CallSummary, Point, Said
 
+SAID_LETTERS: Final = 160
+"""Of the last words; the newest are at their end."""
+POINTS: Final = 24
+"""Of each chart: some three minutes of a call."""
 _SEVERITIES: Final = {"low": 1, "medium": 2, "high": 3}
 
 
@@ -42,8 +51,16 @@ def summarise(previous: CallSummary | None, entry: Entry) -> CallSummary:
                 metadata=event.metadata,
                 recogniser=event.recogniser,
             )
+        case SpeechStarted(party=party):
+            return replace(now, speaking=(*_but(now.speaking, party), party))
+        case Skipped(party=channel):
+            party = exchanged(channel) if now.swapped else channel
+            return replace(now, speaking=_but(now.speaking, party))
+        case Transcribed(transcript=said) if said.stage == "final":
+            now = replace(now, speaking=_but(now.speaking, said.party))
+            return replace(now, said=Said(said.party, _cut(said.text), said.end_ms)) if said.text else now
         case Noticed() as event:
-            return _noticed(now, event)
+            return _noticed(now, event, entry.at_ms)
         case Flagged(flag=flag):
             return replace(now, flags=(*now.flags, flag))
         case Reviewed() as event:
@@ -54,9 +71,12 @@ def summarise(previous: CallSummary | None, entry: Entry) -> CallSummary:
             at = now.faults.index(kind)
             return replace(now, faults=(*now.faults[:at], *now.faults[at + 1 :]))
         case RolesSwapped():
-            return replace(now, sentiment=None)  # it was the agent's
+            said = now.said and replace(now.said, party=exchanged(now.said.party))
+            speaking = tuple(exchanged(party) for party in now.speaking)
+            # What was found of the customer's mood was the agent's.
+            return replace(now, swapped=True, sentiment=None, moods=(), voices=(), said=said, speaking=speaking)
         case CallEnded() as event:
-            return replace(now, ended=True, reason=event.reason, duration_ms=event.duration_ms)
+            return replace(now, ended=True, reason=event.reason, duration_ms=event.duration_ms, speaking=())
     return now
 
 
@@ -65,13 +85,26 @@ def severity(summary: CallSummary) -> int:
     return max((_SEVERITIES[flag.severity] for flag in summary.flags), default=0)
 
 
-def _noticed(now: CallSummary, event: Noticed) -> CallSummary:
-    topics, sentiment = dict(now.topics), now.sentiment
+def _but(parties: tuple[Party, ...], one: Party) -> tuple[Party, ...]:
+    return tuple(party for party in parties if party != one)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= SAID_LETTERS else "…" + text[1 - SAID_LETTERS :]
+
+
+def _noticed(now: CallSummary, event: Noticed, at_ms: int) -> CallSummary:
+    topics, sentiment, moods, voices = dict(now.topics), now.sentiment, now.moods, now.voices
     for finding in event.findings:
         if finding.analyser == "topic" and finding.label != "none":
             topics[finding.label] = round(topics.get(finding.label, 0.0) + finding.score, 4)
-        if finding.analyser == "sentiment" and event.party == "customer":
-            sentiment = finding.detail.get("call", sentiment)
+        if event.party != "customer":
+            continue
+        if finding.analyser == "sentiment" and "call" in finding.detail:
+            sentiment = finding.detail["call"]
+            moods = (*moods, Point(at_ms, sentiment))[-POINTS:]
+        elif finding.analyser == "stress" and finding.label != "none":
+            voices = (*voices, Point(at_ms, finding.score))[-POINTS:]
     # The first named wins a tie, so that what a page shows does not flip without reason.
     topic = max(topics, key=lambda label: topics[label], default="")
-    return replace(now, topic=topic, topics=topics, sentiment=sentiment)
+    return replace(now, topic=topic, topics=topics, sentiment=sentiment, moods=moods, voices=voices)

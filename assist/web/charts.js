@@ -1,22 +1,37 @@
 // A line of the last minutes in SVG: every point is an element that can be read and pointed at.
 
 import { svg } from "./dom.js";
-import { clock, signed } from "./words.js";
+import { clock, course, mood, signed, stress } from "./words.js";
 
+export const SPAN_MS = 180_000;
 const HEIGHT = 24;
 const MARGIN = 4;
 
+/** What is followed of a customer: how a score and a trend are called, and the range that is drawn. */
+export const FOLLOWED = {
+  mood: { named: mood, up: "improving", down: "worsening", low: -0.8, high: 0.8, level: 0 },
+  voice: { named: stress, up: "rising", down: "easing", low: 0, high: 1, level: 0.5 },
+};
+
+/** How the last minutes went, in words; "" where nothing is known of them. `what`: one of `FOLLOWED`. */
+export function trend(what, points, now_ms) {
+  const { named, up, down } = FOLLOWED[what];
+  const recent = points.filter((p) => p.at_ms <= now_ms && p.at_ms >= now_ms - SPAN_MS);
+  return course(recent, named, up, down);
+}
+
 /**
- * Draws `points` [{at_ms, score, quote}] of the last `span_ms` into `picture` (an <svg>), between `low` and `high`.
- * The line at `level` is the calm one. `words` names the whole for those who cannot see it.
+ * Draws `points` [{at_ms, score, label, quote}] of the last minutes into `picture` (an <svg>). `what`: one of `FOLLOWED`;
+ * the line at its `level` is the calm one. `words` names the whole for those who cannot see it.
  */
-export function spark(picture, points, { now_ms, span_ms, low, high, level, words }) {
+export function spark(picture, what, points, now_ms, words) {
+  const { low, high, level } = FOLLOWED[what];
   const width = picture.clientWidth || 120;
-  const inside = points.filter((p) => p.at_ms >= now_ms - span_ms && p.at_ms <= now_ms);
+  const inside = points.filter((p) => p.at_ms >= now_ms - SPAN_MS && p.at_ms <= now_ms);
   const key = `${width} ${words} ${Math.round(now_ms / 1000)} ${inside.length} ${inside.at(-1)?.at_ms}`;
   if (picture.dataset.drawn === key) return;
   picture.dataset.drawn = key;
-  const x = (at_ms) => MARGIN + ((at_ms - (now_ms - span_ms)) / span_ms) * (width - 2 * MARGIN);
+  const x = (at_ms) => MARGIN + ((at_ms - (now_ms - SPAN_MS)) / SPAN_MS) * (width - 2 * MARGIN);
   const y = (score) => MARGIN + ((high - Math.min(high, Math.max(low, score))) / (high - low)) * (HEIGHT - 2 * MARGIN);
   const round = (n) => n.toFixed(1);
   const line = inside.map((p) => `${round(x(p.at_ms))},${round(y(p.score))}`).join(" ");

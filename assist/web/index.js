@@ -1,12 +1,16 @@
-// The list of live and past calls. Its words change as they come; its rows do not move while somebody looks.
+// The floor: live calls, who needs help most first, and past ones. Its words change as they come; its rows do not
+// move while somebody looks.
 
-import { $, el, say, settle } from "./dom.js";
+import { FOLLOWED, spark, trend } from "./charts.js";
+import { $, el, say, settle, svg } from "./dom.js";
+import { need, wait } from "./floor.js";
 import * as routes from "./routes.js";
-import { caller, clock, degraded, ending, faultName, mood, plain, severity, when } from "./words.js";
+import { caller, clock, degraded, ending, faultName, mood, party, plain, severity, when } from "./words.js";
 
 const LOOK_AGAIN_MS = 3_000;
 const LOOKS_FOR_MS = 30_000; // a pointer or focus this long at rest reads nothing
 const RANK = { high: 0, medium: 1, low: 2 };
+const CHARTS = { mood: "moods", voice: "voices" }; // what is followed -> its points in a summary
 
 const worst = (flags) => [...flags].sort((a, b) => RANK[a.severity] - RANK[b.severity])[0];
 
@@ -16,8 +20,10 @@ let stirredAt = -Infinity;
 for (const kind of ["pointermove", "pointerdown", "keydown"])
   addEventListener(kind, () => (stirredAt = performance.now()), { passive: true });
 
+const chart = (what) => svg("svg", { class: `spark ${what}`, role: "img" });
+
 function row(call, topics) {
-  const { metadata, ended, flags, faults = [] } = call;
+  const { metadata, ended, flags, faults, said } = call;
   const [flag, more] = [worst(flags), flags.length - 1];
   return el(
     "li",
@@ -34,17 +40,27 @@ function row(call, topics) {
       { dir: "auto" },
       call.topic ? (topics[call.topic] ?? plain(call.topic)) : "No topic yet",
       call.sentiment !== null && el("span", { class: "pale" }, ` · ${mood(call.sentiment)}`),
+      !ended &&
+        said &&
+        el(
+          "span",
+          { class: "said", title: said.text },
+          el("span", { class: `who ${said.party}` }, `${party(said.party)}: `),
+          el("bdi", {}, said.text),
+        ),
     ),
+    el("span", { class: "charts" }, ...(ended ? [] : Object.keys(CHARTS).map(chart))),
     el(
       "span",
       { class: "pale" },
+      flag &&
+        el("span", { class: "flagged" }, `${severity[flag.severity]} ${flag.severity}${more ? ` +${more}` : ""} · `),
+      ...[...new Set(faults)].map((kind) => el("span", { class: "flagged" }, `Sound: ${faultName(kind)} · `)),
+      !ended && el("span", { class: "wait" }),
       when(call.started_at),
       ended && ` · ${clock(call.duration_ms)}`,
       ended && call.reason !== "bye" && ` · ${ending(call.reason)}`,
-      ...[...new Set(faults)].map((kind) => el("span", { class: "flagged" }, ` · Sound: ${faultName(kind)}`)),
       metadata.queue && el("span", {}, " · ", el("bdi", {}, metadata.queue)),
-      flag &&
-        el("span", { class: "flagged" }, ` · ${severity[flag.severity]} ${flag.severity}${more ? ` +${more}` : ""}`),
     ),
     el(
       "span",
@@ -61,9 +77,14 @@ function looking() {
   return there && performance.now() - stirredAt < LOOKS_FOR_MS;
 }
 
-function draw(calls, topics) {
+/** Now on the call's own clock. */
+const at = (call, now_ms) => Math.max(0, now_ms - Date.parse(call.started_at)) || 0;
+
+function draw({ calls, now_ms }, topics) {
   const known = new Map(calls.map((call) => [call.call, call]));
-  let live = calls.filter((call) => !call.ended).map((call) => call.call);
+  const going = calls.filter((call) => !call.ended);
+  const needs = new Map(going.map((call) => [call.call, need(call, at(call, now_ms))]));
+  let live = going.map((call) => call.call).sort((a, b) => needs.get(b) - needs.get(a));
   let past = calls.filter((call) => call.ended).map((call) => call.call);
   if (rows.size && looking()) {
     // No row moves: who has ended says so where it stands, who is new comes after the others.
@@ -75,6 +96,7 @@ function draw(calls, topics) {
   const item = (id) => write(known.get(id), topics);
   settle($("past"), past.map(item)); // first: who has ended brings the focus along
   settle($("live"), live.map(item));
+  for (const call of going) moveOn(call, at(call, now_ms));
   say($("no-live"), live.length ? "" : "No call is live. One appears here as soon as it starts.");
   say($("no-past"), past.length ? "" : "No call has been kept yet.");
 }
@@ -94,8 +116,20 @@ function write(call, topics) {
     links[n].href = link.href;
     say(links[n], link.textContent);
   });
-  [...fresh.children].slice(0, -1).forEach((part, n) => item.children[n].replaceWith(part));
+  settle(item, [...[...fresh.children].slice(0, -1), item.lastElementChild]);
   return item;
+}
+
+/** What changes with the time alone. */
+function moveOn(call, at_ms) {
+  const { item } = rows.get(call.call);
+  const waits = wait(call, at_ms);
+  say(item.querySelector(".wait"), waits && `${waits} · `);
+  for (const [what, key] of Object.entries(CHARTS)) {
+    const points = call[key].map((point) => ({ ...point, label: FOLLOWED[what].named(point.score) }));
+    const words = `${plain(what)}, last 3 minutes: ${trend(what, points, at_ms) || "not known"}`;
+    spark(item.querySelector(`.${what}`), what, points, at_ms, words);
+  }
 }
 
 const CLOSING = "The server is shutting down: it takes no new calls.";
@@ -110,8 +144,8 @@ function notice(list) {
 
 async function look() {
   try {
-    const [calls, topics, ready] = await Promise.all([routes.calls(), routes.topics(), routes.ready()]);
-    draw(calls, topics);
+    const [list, topics, ready] = await Promise.all([routes.calls(), routes.topics(), routes.ready()]);
+    draw(list, topics);
     notice([
       ...(ready.ready ? [] : [["warn", ready.draining ? CLOSING : "The server is not ready for calls."]]),
       ...(ready.level > 0 ? [["warn", degraded({ level: ready.level, shed: [] })]] : []),

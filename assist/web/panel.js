@@ -1,11 +1,10 @@
 // Draws one call's state as the overlay: head, gauges, notices, playbook, transcript, latency.
 // It fetches nothing and decides nothing.
 
-import { spark } from "./charts.js";
+import { FOLLOWED, spark, trend } from "./charts.js";
 import { $, el, say } from "./dom.js";
-import { caller, clock, course, degraded, ending, fault, mood, part, plain, seconds, stress } from "./words.js";
+import { caller, clock, degraded, ending, fault, part, plain, seconds } from "./words.js";
 
-const SPAN_MS = 180_000;
 const ticks = { done: "✓", now: "●", next: "○" };
 const said = { done: "done", now: "now", next: "to come" };
 const ABOUT = ["tier", "segment", "open_cases", "queue", "language", "direction"];
@@ -45,31 +44,21 @@ export function drawHead(state, { phase, silent, behind_ms, now_ms, topics }) {
   say($("topic"), topic || (state.turns.size ? "Topic not clear yet" : ""));
   const title = [name, topic].filter(Boolean).join(" · ") || "Call";
   if (document.title !== title) document.title = title;
-  gauge("mood", state.sentiment, now_ms, { low: -0.8, high: 0.8, level: 0 }, mood, ["improving", "worsening"]);
-  gauge("voice", state.stress, now_ms, { low: 0, high: 1, level: 0.5 }, stress, ["rising", "easing"]);
+  gauge("mood", state.sentiment, now_ms);
+  gauge("voice", state.stress, now_ms);
   // Outside the notices: those are read out, and this changes every second.
   say($("behind"), phase === "reconnecting" ? `${Math.max(1, Math.round(behind_ms / 1000))} s behind` : "");
   drawNotices(notices(state, phase, silent));
 }
 
-function gauge(id, points, now_ms, range, name, [up, down]) {
-  const known = points.filter((p) => p.at_ms <= now_ms);
-  const words = course(
-    known.filter((p) => p.at_ms >= now_ms - SPAN_MS),
-    name,
-    up,
-    down,
-  );
-  const last = known.at(-1);
-  const before = last ? `was ${name(last.score)}, ${Math.round((now_ms - last.at_ms) / 60_000)} min ago` : "";
-  say($(`${id}-words`), words || before || "not known yet");
-  $(`${id}-words`).classList.toggle("pale", !words);
-  spark($(id), points, {
-    now_ms,
-    span_ms: SPAN_MS,
-    ...range,
-    words: words ? `Last 3 minutes: ${words}` : before || "Not known yet",
-  });
+function gauge(what, points, now_ms) {
+  const words = trend(what, points, now_ms);
+  const { named } = FOLLOWED[what];
+  const last = points.filter((p) => p.at_ms <= now_ms).at(-1);
+  const before = last ? `was ${named(last.score)}, ${Math.round((now_ms - last.at_ms) / 60_000)} min ago` : "";
+  say($(`${what}-words`), words || before || "not known yet");
+  $(`${what}-words`).classList.toggle("pale", !words);
+  spark($(what), what, points, now_ms, words ? `Last 3 minutes: ${words}` : before || "Not known yet");
 }
 
 /** What the agent must know about how far to trust the panel, worst first. */

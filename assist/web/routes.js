@@ -9,14 +9,20 @@ export class RouteError extends Error {
   }
 }
 
-async function ask(path, options) {
+const ANSWER_MS = 30_000;
+const LABELS_MS = 3_000; // what only makes words nicer holds nothing up
+
+async function ask(path, options = {}, within_ms = ANSWER_MS) {
+  const unreachable = () => new RouteError(0, "unreachable", "The server cannot be reached.");
+  const signal = AbortSignal.timeout(within_ms);
   let answer;
   try {
-    answer = await fetch(path, options);
+    answer = await fetch(path, { signal, ...options });
   } catch {
-    throw new RouteError(0, "unreachable", "The server cannot be reached.");
+    throw unreachable();
   }
   const body = await answer.json().catch(() => null);
+  if (body === null && signal.aborted) throw unreachable();
   if (!answer.ok && !(path === "/readyz" && body)) {
     throw new RouteError(
       answer.status,
@@ -34,13 +40,15 @@ const LOG_PAGE = 10_000;
 
 const of = (call) => `/calls/${encodeURIComponent(call)}`;
 
+const going = () => ask("/calls?live=true&limit=1000");
 /** Calls that go on, newest first: a long one is not among the newest of all. */
-export const live = async () => (await ask("/calls?live=true&limit=1000")).calls;
-/** Those, then the newest that have ended. */
+export const live = async () => (await going()).calls;
+/** Those, then the newest that have ended; and the server's clock when it was asked, ms since 1970. */
 export async function calls() {
-  const going = await live();
+  const { calls: known, at } = await going();
   const newest = (await ask("/calls")).calls;
-  return [...going, ...newest.filter((call) => !going.some((other) => other.call === call.call))];
+  const past = newest.filter((call) => !known.some((other) => other.call === call.call));
+  return { calls: [...known, ...past], now_ms: Date.parse(at) };
 }
 export const call = (id) => ask(of(id));
 /** All entries so far, however many answers they take. */
@@ -69,7 +77,7 @@ export function eventsAddress(id, after) {
 let labels = null;
 /** {topic id: label}; an empty object where the server does not answer, so that ids are shown instead. */
 export async function topics() {
-  labels ??= ask("/topics")
+  labels ??= ask("/topics", {}, LABELS_MS)
     .then((body) => body.topics)
     .catch(() => {
       labels = null;

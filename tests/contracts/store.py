@@ -7,6 +7,7 @@ from threading import Event as Signal
 
 import pytest
 
+from assist.audio import Party
 from assist.conversation import Evidence, Finding, Flag, Severity, Transcript
 from assist.errors import StoreFailed, UnknownCall
 from assist.events import (
@@ -18,10 +19,13 @@ from assist.events import (
     Line,
     Noticed,
     Reviewed,
+    RolesSwapped,
+    Skipped,
+    SpeechStarted,
     Transcribed,
     line,
 )
-from assist.hub import CallSummary, Store
+from assist.hub import CallSummary, Point, Said, Store
 
 STARTED = CallStarted(
     "2026-11-21T20:00:00Z", "plain", ("agent", "customer"), "mulaw", 8000, "scripted", metadata={"q": "1"}
@@ -132,7 +136,46 @@ class StoreContract:
             sentiment=-0.5,
             flags=(Flag("rule", "high", "because", Evidence()),),
             reviews=(REVIEWED,),
+            moods=(Point(20, -0.5),),
         )
+
+    def test_the_summary_knows_the_last_words_and_who_speaks(self, store: Store) -> None:
+        def final(text: str, party: Party, end_ms: int) -> Transcribed:
+            return Transcribed(Transcript(f"{party}{end_ms}", party, end_ms - 100, end_ms, text))
+
+        def known(first: int, *events: AnyEvent) -> tuple[Said | None, tuple[Party, ...]]:
+            store.append(lines("a", *events, first=first))
+            return store.call("a").said, store.call("a").speaking
+
+        assert known(1, STARTED, SpeechStarted("customer", 0)) == (None, ("customer",))
+        eager = Transcribed(Transcript("customer900", "customer", 0, 900, "hello", stage="speculative"))
+        assert known(3, eager) == (None, ("customer",))
+        hello = Said("customer", "hello", 900)
+        assert known(4, final("hello", "customer", 900), SpeechStarted("agent", 950)) == (hello, ("agent",))
+        assert known(6, SpeechStarted("customer", 990), Skipped("agent", 950, 980, "too_short")) == (
+            hello,
+            ("customer",),
+        )
+        assert known(8, final("", "customer", 1_200)) == (hello, ()), "a noise says nothing"
+        said, _ = known(9, final("x" * 159 + "yz", "agent", 2_000))
+        assert said == Said("agent", "…" + "x" * 157 + "yz", 2_000)
+        turned = known(10, SpeechStarted("agent", 2_100), RolesSwapped("u", "hello", ()))
+        assert turned == (Said("customer", said.text, 2_000), ("customer",))
+        blip = Skipped("agent", 2_100, 2_150, "too_short")
+        assert known(12, blip)[1] == (), "which names the channel, as the platform did"
+        assert known(13, SpeechStarted("agent", 2_200), ENDED)[1] == ()
+
+    def test_the_summary_keeps_the_newest_points_of_the_customers_charts(self, store: Store) -> None:
+        def tense(score: float, party: Party = "customer", label: str = "tense") -> Noticed:
+            return Noticed("u", party, (Finding("stress", label, score, Evidence()),))
+
+        events = [noticed(call_score=n / 100) for n in range(30)]
+        store.append(lines("a", *events, tense(0.5), tense(0.9, "agent"), tense(0.0, label="none")))
+        found = store.call("a")
+        assert found.moods == tuple(Point(n * 10, (n - 1) / 100) for n in range(7, 31))
+        assert found.voices == (Point(310, 0.5),)
+        store.append(lines("a", RolesSwapped("u", "hello", ()), first=34))
+        assert (store.call("a").moods, store.call("a").voices, store.call("a").sentiment) == ((), (), None)
 
     def test_the_topic_is_the_heaviest_and_the_sentiment_the_last(self, store: Store) -> None:
         store.append(lines("a", noticed(topic="roaming", call_score=0.25), noticed(topic="none")))
@@ -145,7 +188,8 @@ class StoreContract:
 
     def test_a_log_without_its_start_still_has_a_summary(self, store: Store) -> None:
         store.append(lines("a", spoken(4), first=4))
-        assert store.call("a") == CallSummary("a", "", "", {}, "", last_seq=4)
+        said = Said("customer", "utterance “4” — £10", 490)
+        assert store.call("a") == CallSummary("a", "", "", {}, "", last_seq=4, said=said)
 
     def test_calls_come_newest_first_in_pages(self, store: Store) -> None:
         for call in "abcde":

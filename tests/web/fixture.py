@@ -14,6 +14,8 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import reduce
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,21 +24,17 @@ import uvicorn
 from fastapi import FastAPI, Request, Response, WebSocket, WebSocketDisconnect
 from fastapi.responses import FileResponse, JSONResponse
 
-from assist.conversation import Flag
 from assist.events import (
     AnyEvent,
     CallEnded,
-    CallStarted,
-    ChannelFaulted,
     Entry,
-    Flagged,
     Marked,
-    Noticed,
     Reviewed,
     encode,
     plain,
 )
 from assist.hub import CallSummary
+from assist.stores.summary import summarise
 from tests.web import recorded
 
 WEB: Final = Path(__file__).resolve().parents[2] / "assist" / "web"
@@ -86,39 +84,9 @@ class Tape:
         self.shown += 1
 
     def summary(self) -> CallSummary:
-        started = self.entries[0].event
-        assert isinstance(started, CallStarted)
-        flags: list[Flag] = []
-        reviews: list[Reviewed] = []
-        topic, sentiment, ended = "", None, None
-        for entry in self.seen:
-            match entry.event:
-                case Flagged(flag):
-                    flags.append(flag)
-                case Reviewed():
-                    reviews.append(entry.event)
-                case CallEnded():
-                    ended = entry.event
-                case Noticed():
-                    found = {finding.analyser: finding for finding in entry.event.findings}
-                    topic = found["topic"].label if "topic" in found else topic
-                    sentiment = found["sentiment"].detail["call"] if "sentiment" in found else sentiment
-        return CallSummary(
-            self.call,
-            started.started_at,
-            started.platform,
-            started.metadata,
-            started.recogniser,
-            self.shown,
-            ended is not None,
-            ended.reason if ended else "",
-            ended.duration_ms if ended else 0,
-            topic,
-            sentiment,
-            tuple(flags),
-            tuple(reviews),
-            faults=tuple(e.event.kind for e in self.seen if isinstance(e.event, ChannelFaulted)),
-        )
+        found = reduce(summarise, self.seen, None)
+        assert found
+        return found
 
 
 class Stage:
@@ -137,7 +105,10 @@ class Stage:
         self.stale: set[str] = set()
         """Calls that the list of live ones still holds, though they have ended: the store follows behind."""
         self.slow_s: dict[str, float] = {}
-        """How long an article or a call's sound takes to come, and a verdict ("reviews") to be filed."""
+        """How long an article, a call's sound or the names of topics ("topics") take to come, and a verdict ("reviews")
+        to be filed."""
+        self.later_s = 0.0
+        """How long ago the newest entry of a live call was."""
         self.readiness: dict[str, Any] = {}
         self.review_refused = ""
         """The code with which verdicts are refused. `store_failed`: they are taken all the same."""
@@ -157,6 +128,12 @@ class Stage:
         if call not in self.tapes:
             raise _Refused(404, "unknown_call", f"no call {call!r}")
         return self.tapes[call]
+
+    @property
+    def at(self) -> datetime:
+        """What the server's clock says: all calls have begun at once, and the newest entry is `later_s` old."""
+        now_ms = max((tape.seen[-1].at_ms for tape in self.tapes.values()), default=0)
+        return datetime.fromisoformat(recorded.STARTED) + timedelta(milliseconds=now_ms, seconds=self.later_s)
 
     def drop(self) -> None:
         """Break every open websocket."""
@@ -216,7 +193,8 @@ def _reading(app: FastAPI, stage: Stage) -> None:
     async def calls(limit: int = 200, live: bool = False) -> Any:
         known = [t.summary() for t in reversed(stage.tapes.values())]
         known = [msgspec.structs.replace(each, ended=each.ended and each.call not in stage.stale) for each in known]
-        return {"calls": [plain(each) for each in known if not (live and each.ended)][:limit]}
+        listed = [each for each in known if not (live and each.ended)]
+        return {"calls": [plain(each) for each in listed[:limit]], "at": stage.at.isoformat()}
 
     @app.get("/calls/{call}")
     async def one(call: str) -> Any:
@@ -257,6 +235,7 @@ def _knowing(app: FastAPI, stage: Stage) -> None:
 
     @app.get("/topics")
     async def topics() -> Any:
+        await asyncio.sleep(stage.slow_s.get("topics", 0))
         return {"topics": TOPICS}
 
     @app.get("/readyz")

@@ -33,6 +33,7 @@ from assist.events import (
 TONE_RATE_HZ: Final = 8_000
 WORD_MS: Final = 300
 PEAK_MS: Final = 50
+STARTED: Final = "2026-03-02T09:30:00Z"
 METADATA: Final = {"customer_name": "Maria Lopez", "agent": "Sam Field", "queue": "Repairs", "language": "en"}
 
 Card = tuple[SuggestionKind, str, str, str, str]
@@ -174,7 +175,7 @@ class Recorder:
     def start(self, metadata: dict[str, str], rough: bool = False) -> None:
         name = "pocketsphinx en-us + kb" if rough else "whisper-base int8"
         parties: tuple[Party, ...] = ("agent", "customer")
-        self.tell(0, CallStarted("2026-03-02T09:30:00Z", "plain", parties, "mulaw", 8000, name, rough, metadata))
+        self.tell(0, CallStarted(STARTED, "plain", parties, "mulaw", 8000, name, rough, metadata))
 
     def say(self, number: int, line: Line, start_ms: int) -> int:
         """One line; returns when its speech ends, in ms."""

@@ -185,3 +185,36 @@ def test_speech_overlap_and_silence(stage: Stage, opened: Open) -> None:
         "overlap": [[1_500, 2_000]],
         "silence": [[4_000, 9_000], [10_000, 14_000]],
     }
+
+
+FLOOR: Final = """async ([said, end_ms, speaking, more, at_ms]) => {
+  const { need, wait } = await import("/web/floor.js");
+  const call = { said: said && { party: said, text: "so", end_ms }, speaking, flags: [], sentiment: null, voices: [],
+    faults: [], ...more };
+  return [wait(call, at_ms), need(call, at_ms)];
+}"""
+HIGH, LOW = {"severity": "high"}, {"severity": "low"}
+
+
+@pytest.mark.parametrize(
+    ("said", "speaking", "more", "seconds", "expected"),
+    [
+        (None, [], {}, 60, ["", 0]),
+        ("customer", [], {}, 4.9, ["", 0]),
+        ("customer", [], {}, 5.2, ["Customer waits 5 s", 0]),
+        ("customer", [], {}, 20, ["Customer waits 20 s", 2]),
+        ("customer", ["agent"], {}, 40, ["", 0]),
+        ("customer", ["customer"], {}, 40, ["", 0]),
+        ("agent", [], {}, 19, ["", 0]),
+        ("agent", [], {}, 75, ["Silent for 01:15", 0]),
+        ("agent", [], {"flags": [LOW, HIGH, LOW]}, 0, ["", 6]),
+        ("agent", [], {"sentiment": -0.2, "voices": [{"score": 0.9}, {"score": 0.6}]}, 0, ["", 2]),
+        ("agent", [], {"sentiment": -0.5, "voices": [{"score": 0.8}], "faults": ["crossed"]}, -3, ["", 7]),
+    ],
+)
+def test_who_waits_and_who_needs_somebody_most(
+    opened: Open, said: str | None, speaking: list[str], more: dict[str, Any], seconds: float, expected: list[Any]
+) -> None:
+    at_ms = 100_000
+    asked = [said, at_ms - int(seconds * 1000), speaking, more, at_ms]
+    assert opened("/").evaluate(FLOOR, asked) == expected

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import expect
 
 from assist.audio import Party
-from assist.events import ChannelFaulted, Entry, RolesSwapped
+from assist.events import ChannelFaulted, Dtmf, Entry, RolesSwapped
 from tests.web.conftest import Open
 from tests.web.fixture import Stage
 from tests.web.recorded import CAMERA, Card, Line, record
@@ -127,23 +127,54 @@ def test_the_list_of_calls(stage: Stage, opened: Open) -> None:
     expect(page.locator("#phase")).to_have_text("Recording")
 
 
+def test_the_floor_shows_who_needs_help_most_first(stage: Stage, opened: Open) -> None:
+    for name, lines in (("Ana", CAMERA[:18]), ("Ben", CAMERA[:2]), ("Cleo", CAMERA[:3]), ("Dev", CAMERA[:1])):
+        stage.put(record(name, lines, metadata={"customer_name": name}, ended=False, partials=False))
+    longest = stage.tapes["Ana"]
+    for name in ("Ben", "Cleo", "Dev"):  # all have been going on for as long
+        tape = stage.tapes[name]
+        tape.entries.append(Entry(name, len(tape.entries) + 1, longest.entries[-1].at_ms, Dtmf("customer")))
+        tape.shown += 1
+    stage.later_s = 3.0
+    page = opened("/", 1280)
+    rows = page.locator("#live .call")
+    expect(rows.locator("bdi.strong")).to_have_text(["Ana", "Ben", "Dev", "Cleo"])
+    expect(rows.nth(0)).to_contain_text("Customer: If this is not solved today I want to speak to a supervisor.")
+    expect(rows.nth(0)).to_contain_text("▲ high +1")
+    expect(rows.nth(0).locator(".wait")).to_have_text("")
+    expect(rows.nth(1).locator(".wait")).to_have_text(re.compile(r"Customer waits \d\d:\d\d · "))
+    expect(rows.nth(2).locator(".wait")).to_have_text(re.compile("Silent for "))
+    mood = rows.nth(0).locator(".spark.mood")
+    expect(mood).to_have_attribute("aria-label", re.compile("Mood, last 3 minutes: very unhappy"))
+    assert mood.locator("circle").count() == 9
+    expect(rows.nth(0).locator(".spark.voice")).to_have_attribute("aria-label", re.compile("very tense"))
+    expect(rows.nth(2).locator(".spark.mood")).to_have_attribute("aria-label", "Mood, last 3 minutes: not known")
+
+
+def test_names_of_topics_that_do_not_come_hold_no_list_up(stage: Stage, opened: Open) -> None:
+    stage.put(record("past"))
+    stage.slow_s["topics"] = 15.0
+    page = opened("/", 1280)
+    expect(page.locator("#past .call")).to_contain_text("Camera fault", timeout=20_000)
+
+
 def test_the_list_keeps_up_and_no_row_moves_under_a_pointer(stage: Stage, opened: Open) -> None:
     first = stage.put(entries := record("first", CAMERA[:20], metadata={"customer_name": "Ana"}), len(entries) - 1)
     stage.put(record("second", CAMERA[:2], metadata={"customer_name": "Ben"}, ended=False))
     page = opened("/", 1280)
     page.clock.install()
     live = page.locator("#live .call")
-    expect(live.locator("bdi.strong")).to_have_text(["Ben", "Ana"])
-    link = live.nth(1).get_by_text("Open")
+    expect(live.locator("bdi.strong")).to_have_text(["Ana", "Ben"])
+    link = live.nth(0).get_by_text("Open")
     link.hover()
     link.focus()
     stage.put(record("third", CAMERA[:2], metadata={"customer_name": "Cleo"}, ended=False))
     first.shown += 1
     stage.readiness = {"ready": False, "draining": True, "level": 2}
     page.clock.run_for(3_500)
-    expect(live.locator("bdi.strong")).to_have_text(["Ben", "Ana", "Cleo"])
-    expect(live.nth(1)).to_contain_text("· 01:")
-    expect(live.nth(1).get_by_text("Replay")).to_be_focused()
+    expect(live.locator("bdi.strong")).to_have_text(["Ana", "Ben", "Cleo"])
+    expect(live.nth(0)).to_contain_text("· 01:")
+    expect(live.nth(0).get_by_text("Replay")).to_be_focused()
     expect(page.locator("#notices")).to_contain_text("The server is shutting down")
     expect(page.locator("#notices")).to_contain_text("Busy: only finished sentences are shown")
     for _ in range(10):

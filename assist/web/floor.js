@@ -1,0 +1,40 @@
+// Which of the live calls needs somebody most, and what for. It knows no page and no clock.
+
+import { clock } from "./words.js";
+
+const WAITS_MS = 5_000; // shorter pauses are how people talk
+const SILENT_MS = 20_000;
+const LONG_MS = 20_000;
+
+const FLAG = { high: 6, medium: 3, low: 1 };
+const MOODS = [
+  [-0.45, 3],
+  [-0.15, 1],
+];
+const VOICES = [
+  [0.75, 2],
+  [0.5, 1],
+];
+
+/** How long nobody has spoken, ms; 0 while somebody does, or before anybody has. `at_ms`: now, on the call's clock. */
+export function silence(call, at_ms) {
+  if (!call.said || call.speaking.length) return 0;
+  return Math.max(0, at_ms - call.said.end_ms);
+}
+
+/** "Customer waits 12 s", where the agent owes an answer; "Silent for 00:40"; or nothing. */
+export function wait(call, at_ms) {
+  const ms = silence(call, at_ms);
+  const long = ms < 60_000 ? `${Math.floor(ms / 1000)} s` : clock(ms);
+  if (call.said?.party === "customer") return ms >= WAITS_MS ? `Customer waits ${long}` : "";
+  return ms >= SILENT_MS ? `Silent for ${long}` : "";
+}
+
+/** The more, the more it needs somebody: flags, mood, voice, faults of the sound, a customer who waits. */
+export function need(call, at_ms) {
+  const flag = Math.max(0, ...call.flags.map(({ severity }) => FLAG[severity]));
+  const mood = MOODS.find(([least]) => call.sentiment !== null && call.sentiment <= least)?.[1] ?? 0;
+  const voice = VOICES.find(([least]) => call.voices.length && call.voices.at(-1).score >= least)?.[1] ?? 0;
+  const waits = call.said?.party === "customer" && silence(call, at_ms) >= LONG_MS ? 2 : 0;
+  return flag + mood + voice + waits + (call.faults.length ? 2 : 0);
+}
