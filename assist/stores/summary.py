@@ -71,10 +71,10 @@ def summarise(previous: CallSummary | None, entry: Entry) -> CallSummary:
             at = now.faults.index(kind)
             return replace(now, faults=(*now.faults[:at], *now.faults[at + 1 :]))
         case RolesSwapped():
-            said = now.said and replace(now.said, party=exchanged(now.said.party))
+            last = now.said and replace(now.said, party=exchanged(now.said.party))
             speaking = tuple(exchanged(party) for party in now.speaking)
             # What was found of the customer's mood was the agent's.
-            return replace(now, swapped=True, sentiment=None, moods=(), voices=(), said=said, speaking=speaking)
+            return replace(now, swapped=True, sentiment=None, moods=(), voices=(), said=last, speaking=speaking)
         case CallEnded() as event:
             return replace(now, ended=True, reason=event.reason, duration_ms=event.duration_ms, speaking=())
     return now
