@@ -160,7 +160,7 @@ class Channels:
     """One call's. `push` frames as they come, call `look` many times a second, tell `said` every final.
 
     `openings`: the house's own greetings. `outbound`: the agent called, so a greeting proves nothing for certain.
-    `later_ms`: how long after its end `look` takes a second, `APART_MS` at most; what is found is the same.
+    `later_ms`: how long after its end `look` takes a second, `APART_MS` at most; audio in time is judged the same.
     """
 
     def __init__(

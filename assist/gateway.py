@@ -92,11 +92,12 @@ def build(
 _SHOWN: Final = (CallSummary, Entry, Article, contact.Contact)
 
 
-def _answers(name: str, listed_as: str = "") -> dict[int | str, dict[str, Any]]:
-    """What a route answers, for OpenAPI: one of `_SHOWN`, or an object with a list of them."""
+def _answers(name: str, listed_as: str = "", dated: bool = False) -> dict[int | str, dict[str, Any]]:
+    """What a route answers, for OpenAPI: one of `_SHOWN`, or an object with a list of them, and when (`at`)."""
     shape: dict[str, Any] = {"$ref": f"#/components/schemas/{name}"}
     if listed_as:
-        shape = {"type": "object", "properties": {listed_as: {"type": "array", "items": shape}}}
+        at = {"at": {"type": "string", "format": "date-time"}} if dated else {}
+        shape = {"type": "object", "properties": {listed_as: {"type": "array", "items": shape}, **at}}
     return {200: {"description": name, "content": {"application/json": {"schema": shape}}}}
 
 
@@ -354,7 +355,7 @@ class Lent(FileResponse):
 def _calls(app: FastAPI, house: House) -> None:
     store = house.store
 
-    @app.get("/calls", tags=["calls"], responses=_answers("CallSummary", "calls"))
+    @app.get("/calls", tags=["calls"], responses=_answers("CallSummary", "calls", dated=True))
     def calls(limit: int = 200, offset: int = 0, live: bool = False) -> Response:
         """Calls, newest first, as CallSummary; `live`: only those that go on. `at`: this server's clock, RFC 3339."""
         if not (1 <= limit <= 1_000 and offset >= 0):

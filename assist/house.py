@@ -284,7 +284,8 @@ class House:
     async def settled(self, call: str) -> bool:
         """Has the call ended, and is all of it on disk? Raises UnknownCall."""
         log = await self.hub.log(call)
-        return log.ended and log.kept == log.last_seq and call not in self.calls and not self.keeper.failing
+        on_disk = log.kept == log.last_seq and not self.keeper.holds(call)
+        return log.ended and on_disk and call not in self.calls
 
     def journal_of(self, call: str) -> Path:
         """The journal of a call. Raises UnknownCall where there is none."""

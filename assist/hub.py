@@ -47,10 +47,12 @@ class CallSummary(msgspec.Struct, frozen=True):
     `sentiment` is the call score, -1..1, of the last Noticed. `topics` sums the scores of each topic that was named,
     and `topic` is the heaviest: a call about a broken camera stays one when its customer threatens to leave.
     `faults`: kinds of ChannelFaulted that hold, or held when the call ended. `swapped`: RolesSwapped came.
+    `written`: a contact in writing.
 
-    `speaking`: parties whose speech has begun and is not final yet; with nobody speaking, `said` tells since when there
-    has been silence, and after whom. `moods` and `voices`: the customer's newest call scores of sentiment (-1..1) and
-    of stress (0..1).
+    Of a call that goes on: `speaking` has the parties whose speech has begun and is not final yet, and where it began,
+    ms; with nobody speaking, `said` says since when there has been silence, and after whom. Speech that is cut for its
+    length and goes on is known of with its next partial. `paused`: nothing is heard. `moods` and `voices`: the
+    customer's newest call scores of sentiment (-1..1) and of stress (0..1).
     """
 
     call: str
@@ -69,8 +71,10 @@ class CallSummary(msgspec.Struct, frozen=True):
     topics: dict[str, float] = {}
     faults: tuple[str, ...] = ()
     swapped: bool = False
+    written: bool = False
+    paused: bool = False
     said: Said | None = None
-    speaking: tuple[Party, ...] = ()
+    speaking: dict[Party, int] = {}
     moods: tuple[Point, ...] = ()
     voices: tuple[Point, ...] = ()
 

@@ -47,10 +47,11 @@ class Sound:
         self.finishing = False
         """Its last sync has been asked for."""
         self.syncing = threading.Lock()
-        self.sync: Future[None] | None = None
+        self.last_sync: Future[None] | None = None
         self.unsynced_s: float | None = None
         """time.monotonic() of the first audio that no sync has been asked for since."""
-        self.unsynced_for = ""
+        self.doubted = False
+        """A sync failed: what the disk holds of it is not known, and no other sync will tell."""
 
     def add(self, party: Party, position: int, payload: bytes, end_ms: int) -> None:
         """`payload` in the leg's encoding, at sample `position` of the call's clock; it ends at `end_ms`."""
@@ -64,8 +65,9 @@ class Sound:
 
     def due(self, now_s: float) -> bool:
         """To be synced. A disk that has not done with the last one is not asked for the next."""
-        idle = self.sync is None or self.sync.done()
-        return idle and self.unsynced_s is not None and now_s - self.unsynced_s >= SYNC_S
+        since_s = self.unsynced_s
+        idle = self.last_sync is None or self.last_sync.done()
+        return idle and not self.doubted and since_s is not None and now_s - since_s >= SYNC_S
 
 
 class Keeper:
@@ -91,7 +93,9 @@ class Keeper:
         """The flush that has not yet taken its batch: whoever wants one meanwhile shares it."""
         self._task: asyncio.Task[None] | None = None
         self._syncing: set[asyncio.Task[None]] = set()
-        self._unwritten_for = ""
+        self._unwritten_for = self._unsynced_for = ""
+        self._unsynced_at_s = 0.0
+        """When a sync was last found to have failed: one that was asked for later and succeeds takes it back."""
         self.failing = ""
 
     def line(self, made: Line) -> None:
@@ -192,21 +196,33 @@ class Keeper:
                 for made in lines:
                     self._on_kept(made.entry)
             if syncs:
-                settling = asyncio.create_task(self._settle(syncs))
+                settling = asyncio.create_task(self._settle(syncs, time.monotonic()))
                 self._syncing.add(settling)
                 settling.add_done_callback(self._syncing.discard)
 
-    async def _settle(self, syncs: list[tuple[Sound, Future[None]]]) -> None:
+    async def _settle(self, syncs: list[tuple[Sound, Future[None]]], asked_s: float) -> None:
         syncing = (asyncio.wrap_future(sync) for _, sync in syncs)
         outcomes = await asyncio.gather(*syncing, return_exceptions=True)
+        refused = ""
         for (sound, _), outcome in zip(syncs, outcomes, strict=True):
-            sound.unsynced_for = (str(outcome) or repr(outcome)) if outcome else ""
+            if outcome:
+                sound.doubted, refused = True, str(outcome) or repr(outcome)
+        if refused:
+            self._unsynced_for, self._unsynced_at_s = refused, time.monotonic()
+        elif asked_s > self._unsynced_at_s:
+            self._unsynced_for = ""
         self._tell()
         self._sounds = [sound for sound in self._sounds if sound.journal is not None]
-        self._tell()  # what is said of a call that is over is said once
+        if not any(sound.doubted for sound in self._sounds):  # nobody is left whom it concerns
+            self._unsynced_for = ""
+            self._tell()
+
+    def holds(self, call: str) -> bool:
+        """Sound of this call is not on the disk yet, or its journal is still open."""
+        return any(sound.path == self.path(call) for sound in self._sounds)
 
     def _tell(self) -> None:
-        why = self._unwritten_for or next((each.unsynced_for for each in self._sounds if each.unsynced_for), "")
+        why = self._unwritten_for or self._unsynced_for
         if why not in ("", self.failing):
             log.error("the disk refuses: %s", why)
         self.failing = why
@@ -243,8 +259,8 @@ class Keeper:
                 last = sound.closing and not sound.pending
                 if sound.journal and (sync or last or sound.due(time.monotonic())) and not sound.finishing:
                     sound.finishing, sound.unsynced_s = last, None
-                    sound.sync = self._syncs.submit(self._sync, sound, last)
-                    syncing.append((sound, sound.sync))
+                    sound.last_sync = self._syncs.submit(self._sync, sound, last)
+                    syncing.append((sound, sound.last_sync))
         try:
             if lines:
                 self._store.append(lines)

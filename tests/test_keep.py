@@ -276,11 +276,18 @@ async def test_a_sync_that_fails_has_nothing_written_twice(tmp_path: Path, monke
         monkeypatch.undo()
         keeper.line(lines("other", STARTED)[0])
         await keeper.flush(synced=False)
-        assert keeper.failing, "what was lost stays lost while others are kept"
+        assert keeper.failing, "nothing has been synced since"
+        monkeypatch.setattr("assist.keep.SYNC_S", 0.0)
+        other = await keeper.sound("other", 8_000, "mulaw", BOTH)
+        add(other, 1)
+        await keeper.flush()
+        assert keeper.failing == "", "the disk takes others"
+        assert (keeper.holds("c"), keeper.holds("never")) == (True, False)
         assert positions(sound.path) == [n * 160 for n in range(5)]
         sound.closing = True
         await keeper.flush()
         assert sound.journal is None, "a disk that cannot be trusted must not hold an ended call for ever"
+        assert not keeper.holds("c")
         await keeper.flush()
         assert keeper.failing == ""
 

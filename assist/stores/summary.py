@@ -10,7 +10,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from assist.audio import Party
-from assist.conversation import exchanged
+from assist.conversation import Transcript, exchanged
 from assist.events import (
     CallEnded,
     CallStarted,
@@ -19,6 +19,8 @@ from assist.events import (
     Entry,
     Flagged,
     Noticed,
+    Paused,
+    Resumed,
     Reviewed,
     RolesSwapped,
     Skipped,
@@ -27,8 +29,8 @@ from assist.events import (
 )
 from assist.hub import CallSummary, Point, Said
 
-SAID_LETTERS: Final = 160
-"""Of the last words; the newest are at their end."""
+SAID_LETTERS: Final = 100
+"""Of the last words, from their end: two lines of a row."""
 POINTS: Final = 24
 """Of each chart: some three minutes of a call."""
 _SEVERITIES: Final = {"low": 1, "medium": 2, "high": 3}
@@ -50,15 +52,10 @@ def summarise(previous: CallSummary | None, entry: Entry) -> CallSummary:
                 platform=event.platform,
                 metadata=event.metadata,
                 recogniser=event.recogniser,
+                written=event.encoding == "text",
             )
-        case SpeechStarted(party=party):
-            return replace(now, speaking=(*_but(now.speaking, party), party))
-        case Skipped(party=channel):
-            party = exchanged(channel) if now.swapped else channel
-            return replace(now, speaking=_but(now.speaking, party))
-        case Transcribed(transcript=said) if said.stage == "final":
-            now = replace(now, speaking=_but(now.speaking, said.party))
-            return replace(now, said=Said(said.party, _cut(said.text), said.end_ms)) if said.text else now
+        case SpeechStarted() | Skipped() | Transcribed() | Paused() | Resumed() | RolesSwapped() as event:
+            return _heard(now, event)
         case Noticed() as event:
             return _noticed(now, event, entry.at_ms)
         case Flagged(flag=flag):
@@ -70,13 +67,9 @@ def summarise(previous: CallSummary | None, entry: Entry) -> CallSummary:
         case ChannelMended(kind=kind) if kind in now.faults:
             at = now.faults.index(kind)
             return replace(now, faults=(*now.faults[:at], *now.faults[at + 1 :]))
-        case RolesSwapped():
-            last = now.said and replace(now.said, party=exchanged(now.said.party))
-            speaking = tuple(exchanged(party) for party in now.speaking)
-            # What was found of the customer's mood was the agent's.
-            return replace(now, swapped=True, sentiment=None, moods=(), voices=(), said=last, speaking=speaking)
         case CallEnded() as event:
-            return replace(now, ended=True, reason=event.reason, duration_ms=event.duration_ms, speaking=())
+            now = replace(now, ended=True, reason=event.reason, duration_ms=event.duration_ms)
+            return replace(now, said=None, speaking={}, paused=False, moods=(), voices=())
     return now
 
 
@@ -85,8 +78,38 @@ def severity(summary: CallSummary) -> int:
     return max((_SEVERITIES[flag.severity] for flag in summary.flags), default=0)
 
 
-def _but(parties: tuple[Party, ...], one: Party) -> tuple[Party, ...]:
-    return tuple(party for party in parties if party != one)
+def _heard(
+    now: CallSummary, event: SpeechStarted | Skipped | Transcribed | Paused | Resumed | RolesSwapped
+) -> CallSummary:
+    match event:
+        case SpeechStarted(party=party, start_ms=start_ms):
+            return replace(now, speaking={**now.speaking, party: start_ms})
+        case Skipped(party=channel, end_ms=end_ms):
+            return replace(now, speaking=_after(now, exchanged(channel) if now.swapped else channel, end_ms))
+        case Transcribed(transcript=said) if said.stage == "partial":
+            return replace(now, speaking={**now.speaking, said.party: said.start_ms})
+        case Transcribed(transcript=said) if said.stage == "final":
+            return _final(now, said)
+        case Paused() | Resumed():
+            return replace(now, paused=isinstance(event, Paused))
+        case RolesSwapped():
+            last = now.said and replace(now.said, party=exchanged(now.said.party))
+            speaking = {exchanged(party): start_ms for party, start_ms in now.speaking.items()}
+            # What was found of the customer's mood was the agent's.
+            return replace(now, swapped=True, sentiment=None, moods=(), voices=(), said=last, speaking=speaking)
+    return now
+
+
+def _after(now: CallSummary, party: Party, end_ms: int) -> dict[Party, int]:
+    """Who speaks once what `party` said until `end_ms` is over; it may have begun anew meanwhile."""
+    return {one: start_ms for one, start_ms in now.speaking.items() if one != party or start_ms >= end_ms}
+
+
+def _final(now: CallSummary, said: Transcript) -> CallSummary:
+    now = replace(now, speaking=_after(now, said.party, said.end_ms))
+    if not said.text or (now.said and now.said.end_ms > said.end_ms):  # whose silence took longer comes later
+        return now
+    return replace(now, said=Said(said.party, _cut(said.text), said.end_ms))
 
 
 def _cut(text: str) -> str:
@@ -100,10 +123,13 @@ def _noticed(now: CallSummary, event: Noticed, at_ms: int) -> CallSummary:
             topics[finding.label] = round(topics.get(finding.label, 0.0) + finding.score, 4)
         if event.party != "customer":
             continue
-        if finding.analyser == "sentiment" and "call" in finding.detail:
-            sentiment = finding.detail["call"]
+        if finding.analyser == "sentiment":
+            sentiment = finding.detail.get("call", sentiment)
+        if finding.label == "none":  # no news is no point of a chart
+            continue
+        if finding.analyser == "sentiment" and sentiment is not None:
             moods = (*moods, Point(at_ms, sentiment))[-POINTS:]
-        elif finding.analyser == "stress" and finding.label != "none":
+        elif finding.analyser == "stress":
             voices = (*voices, Point(at_ms, finding.score))[-POINTS:]
     # The first named wins a tie, so that what a page shows does not flip without reason.
     topic = max(topics, key=lambda label: topics[label], default="")

@@ -22,11 +22,10 @@ export function trend(what, points, now_ms) {
 
 /**
  * Draws `points` [{at_ms, score, label, quote}] of the last minutes into `picture` (an <svg>). `what`: one of `FOLLOWED`;
- * the line at its `level` is the calm one. `words` names the whole for those who cannot see it.
+ * the line at its `level` is the calm one. `words` names the whole for those who cannot see it. `width` in pixels.
  */
-export function spark(picture, what, points, now_ms, words) {
+export function spark(picture, what, points, now_ms, words, width = picture.clientWidth || 120) {
   const { low, high, level } = FOLLOWED[what];
-  const width = picture.clientWidth || 120;
   const inside = points.filter((p) => p.at_ms >= now_ms - SPAN_MS && p.at_ms <= now_ms);
   const key = `${width} ${words} ${Math.round(now_ms / 1000)} ${inside.length} ${inside.at(-1)?.at_ms}`;
   if (picture.dataset.drawn === key) return;

@@ -16,9 +16,12 @@ const VOICES = [
   [0.5, 1],
 ];
 
-/** How long nobody has spoken, ms; 0 while somebody does, or before anybody has. `at_ms`: now, on the call's clock. */
+/**
+ * How long nobody has spoken, ms; 0 while somebody does, before anybody has, and where nothing is to be heard: in a
+ * pause, and in writing. `at_ms`: now, on the call's clock.
+ */
 export function silence(call, at_ms) {
-  if (!call.said || call.speaking.length) return 0;
+  if (!call.said || call.paused || call.written || Object.keys(call.speaking).length) return 0;
   return Math.max(0, at_ms - call.said.end_ms);
 }
 

@@ -77,7 +77,7 @@ function looking() {
   return there && performance.now() - stirredAt < LOOKS_FOR_MS;
 }
 
-/** Now on the call's own clock. */
+/** Now on the call's own clock, which begins with its first audio: a little after it started. */
 const at = (call, now_ms) => Math.max(0, now_ms - Date.parse(call.started_at)) || 0;
 
 function draw({ calls, now_ms }, topics) {
@@ -96,7 +96,8 @@ function draw({ calls, now_ms }, topics) {
   const item = (id) => write(known.get(id), topics);
   settle($("past"), past.map(item)); // first: who has ended brings the focus along
   settle($("live"), live.map(item));
-  for (const call of going) moveOn(call, at(call, now_ms));
+  const width = $("live").querySelector(".spark")?.clientWidth; // of all, asked once: each time costs a layout
+  for (const call of going) moveOn(call, at(call, now_ms), width);
   say($("no-live"), live.length ? "" : "No call is live. One appears here as soon as it starts.");
   say($("no-past"), past.length ? "" : "No call has been kept yet.");
 }
@@ -121,14 +122,14 @@ function write(call, topics) {
 }
 
 /** What changes with the time alone. */
-function moveOn(call, at_ms) {
+function moveOn(call, at_ms, width) {
   const { item } = rows.get(call.call);
   const waits = wait(call, at_ms);
   say(item.querySelector(".wait"), waits && `${waits} · `);
   for (const [what, key] of Object.entries(CHARTS)) {
     const points = call[key].map((point) => ({ ...point, label: FOLLOWED[what].named(point.score) }));
     const words = `${plain(what)}, last 3 minutes: ${trend(what, points, at_ms) || "not known"}`;
-    spark(item.querySelector(`.${what}`), what, points, at_ms, words);
+    spark(item.querySelector(`.${what}`), what, points, at_ms, words, width);
   }
 }
 

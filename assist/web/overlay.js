@@ -134,7 +134,7 @@ async function find() {
       const found =
         wanted === "live"
           ? await newest(asked.get("ended"))
-          : (await routes.calls()).find((c) => c.call === wanted);
+          : (await routes.calls()).calls.find((c) => c.call === wanted);
       if (found) return found;
       view.phase = "waiting";
     } catch (error) {

@@ -10,7 +10,9 @@ export class RouteError extends Error {
 }
 
 const ANSWER_MS = 30_000;
-const LABELS_MS = 3_000; // what only makes words nicer holds nothing up
+const RENDERED_MS = 300_000; // a long call's sound is made when it is first asked for, one call after the other
+const LABELS_MS = 3_000; // what only makes words nicer holds nothing up for longer, once a minute
+const LABELS_AGAIN_MS = 60_000;
 
 async function ask(path, options = {}, within_ms = ANSWER_MS) {
   const unreachable = () => new RouteError(0, "unreachable", "The server cannot be reached.");
@@ -61,7 +63,7 @@ export async function log(id) {
     if (entries.length < LOG_PAGE) return found;
   }
 }
-export const peaks = (id) => ask(`${of(id)}/peaks`);
+export const peaks = (id) => ask(`${of(id)}/peaks`, {}, RENDERED_MS);
 export const audioAddress = (id) => `${of(id)}/audio`;
 export const mark = (id, value) => post(`${of(id)}/marks`, value);
 export const review = (id, value) => post(`${of(id)}/reviews`, value);
@@ -80,7 +82,7 @@ export async function topics() {
   labels ??= ask("/topics", {}, LABELS_MS)
     .then((body) => body.topics)
     .catch(() => {
-      labels = null;
+      setTimeout(() => (labels = null), LABELS_AGAIN_MS);
       return {};
     });
   return labels;

@@ -58,9 +58,12 @@ async function filed(call, verdict) {
     await review(call, verdict);
     return "✓ Verdict kept.";
   } catch (error) {
-    // A disk that refuses: the server may hold the verdict all the same, and then it must not be sent again.
-    if (error.code !== "store_failed" || !(await holds(call, verdict))) throw error;
-    return "✓ Verdict taken. It waits for the server's disk: no need to file it again.";
+    // A disk that refuses, an answer that never came: the server may hold the verdict, and it must not be sent again.
+    const unsure = error.code === "store_failed" || error.status === 0;
+    if (!unsure || !(await holds(call, verdict))) throw error;
+    return error.status === 0
+      ? "✓ Verdict kept."
+      : "✓ Verdict taken. It waits for the server's disk: no need to file it again.";
   }
 }
 

@@ -8,7 +8,7 @@ from threading import Event as Signal
 import pytest
 
 from assist.audio import Party
-from assist.conversation import Evidence, Finding, Flag, Severity, Transcript
+from assist.conversation import Evidence, Finding, Flag, Severity, Stage, Transcript
 from assist.errors import StoreFailed, UnknownCall
 from assist.events import (
     AnyEvent,
@@ -18,6 +18,8 @@ from assist.events import (
     Flagged,
     Line,
     Noticed,
+    Paused,
+    Resumed,
     Reviewed,
     RolesSwapped,
     Skipped,
@@ -136,46 +138,63 @@ class StoreContract:
             sentiment=-0.5,
             flags=(Flag("rule", "high", "because", Evidence()),),
             reviews=(REVIEWED,),
-            moods=(Point(20, -0.5),),
         )
 
     def test_the_summary_knows_the_last_words_and_who_speaks(self, store: Store) -> None:
-        def final(text: str, party: Party, end_ms: int) -> Transcribed:
-            return Transcribed(Transcript(f"{party}{end_ms}", party, end_ms - 100, end_ms, text))
+        count = 0
 
-        def known(first: int, *events: AnyEvent) -> tuple[Said | None, tuple[Party, ...]]:
-            store.append(lines("a", *events, first=first))
+        def said(text: str, party: Party, start_ms: int, end_ms: int, stage: Stage = "final") -> Transcribed:
+            return Transcribed(Transcript(f"{party}{start_ms}", party, start_ms, end_ms, text, stage=stage))
+
+        def known(*events: AnyEvent) -> tuple[Said | None, dict[Party, int]]:
+            nonlocal count
+            store.append(lines("a", *events, first=count + 1))
+            count += len(events)
             return store.call("a").said, store.call("a").speaking
 
-        assert known(1, STARTED, SpeechStarted("customer", 0)) == (None, ("customer",))
-        eager = Transcribed(Transcript("customer900", "customer", 0, 900, "hello", stage="speculative"))
-        assert known(3, eager) == (None, ("customer",))
+        assert known(STARTED, SpeechStarted("customer", 100)) == (None, {"customer": 100})
+        assert known(said("hello", "customer", 100, 900, "speculative")) == (None, {"customer": 100})
         hello = Said("customer", "hello", 900)
-        assert known(4, final("hello", "customer", 900), SpeechStarted("agent", 950)) == (hello, ("agent",))
-        assert known(6, SpeechStarted("customer", 990), Skipped("agent", 950, 980, "too_short")) == (
-            hello,
-            ("customer",),
-        )
-        assert known(8, final("", "customer", 1_200)) == (hello, ()), "a noise says nothing"
-        said, _ = known(9, final("x" * 159 + "yz", "agent", 2_000))
-        assert said == Said("agent", "…" + "x" * 157 + "yz", 2_000)
-        turned = known(10, SpeechStarted("agent", 2_100), RolesSwapped("u", "hello", ()))
-        assert turned == (Said("customer", said.text, 2_000), ("customer",))
-        blip = Skipped("agent", 2_100, 2_150, "too_short")
-        assert known(12, blip)[1] == (), "which names the channel, as the platform did"
-        assert known(13, SpeechStarted("agent", 2_200), ENDED)[1] == ()
+        both = known(SpeechStarted("customer", 950), SpeechStarted("agent", 960), said("hello", "customer", 100, 900))
+        assert both == (hello, {"customer": 950, "agent": 960}), "who has begun anew is not silenced by a late final"
+        assert known(Skipped("agent", 960, 990, "too_short")) == (hello, {"customer": 950})
+        assert known(said("", "customer", 950, 1_200)) == (hello, {}), "a noise says nothing"
+        last = Said("agent", "…" + "x" * 97 + "yz", 2_000)
+        assert known(said("x" * 99 + "yz", "agent", 1_900, 2_000)) == (last, {})
+        assert known(said("well", "customer", 1_500, 1_980)) == (last, {}), "it ended before, its silence took longer"
+        assert known(said("and", "agent", 2_000, 2_600, "partial"))[1] == {"agent": 2_000}, "cut, and goes on"
+        turned = known(RolesSwapped("u", "hello", ()))
+        assert turned == (Said("customer", last.text, 2_000), {"customer": 2_000})
+        blip = Skipped("agent", 2_000, 2_700, "too_short")
+        assert known(blip)[1] == {}, "which names the channel, as the platform did"
+        assert known(Paused("card"))[0] and store.call("a").paused
+        assert known(Resumed("card"))[0] and not store.call("a").paused
+        assert known(SpeechStarted("agent", 3_000), ENDED) == (None, {}), "for calls that go on"
+
+    def test_the_summary_knows_what_is_written(self, store: Store) -> None:
+        written = CallStarted("2026-11-21T20:00:00Z", "text", ("agent", "customer"), "text", 0, "")
+        store.append(lines("a", STARTED) + lines("b", written))
+        assert (store.call("a").written, store.call("b").written) == (False, True)
 
     def test_the_summary_keeps_the_newest_points_of_the_customers_charts(self, store: Store) -> None:
-        def tense(score: float, party: Party = "customer", label: str = "tense") -> Noticed:
-            return Noticed("u", party, (Finding("stress", label, score, Evidence()),))
+        def judged(analyser: str, label: str, score: float, party: Party = "customer") -> Noticed:
+            return Noticed("u", party, (Finding(analyser, label, score, Evidence(), {"call": score}),))
 
-        events = [noticed(call_score=n / 100) for n in range(30)]
-        store.append(lines("a", *events, tense(0.5), tense(0.9, "agent"), tense(0.0, label="none")))
+        events = [judged("sentiment", "negative", n / 100) for n in range(30)]
+        events += [
+            judged("stress", "tense", 0.5),
+            judged("stress", "tense", 0.9, "agent"),
+            judged("stress", "none", 0.0),
+        ]
+        events += [judged("sentiment", "none", 0.4)]
+        store.append(lines("a", *events))
         found = store.call("a")
-        assert found.moods == tuple(Point(n * 10, (n - 1) / 100) for n in range(7, 31))
-        assert found.voices == (Point(310, 0.5),)
-        store.append(lines("a", RolesSwapped("u", "hello", ()), first=34))
+        assert found.moods == tuple(Point(n * 10, (n - 1) / 100) for n in range(7, 31)), "no news is no point"
+        assert (found.voices, found.sentiment) == ((Point(310, 0.5),), 0.4)
+        store.append(lines("a", RolesSwapped("u", "hello", ()), first=35))
         assert (store.call("a").moods, store.call("a").voices, store.call("a").sentiment) == ((), (), None)
+        store.append(lines("a", judged("sentiment", "negative", -0.5), ENDED, first=36))
+        assert (store.call("a").moods, store.call("a").sentiment) == ((), -0.5)
 
     def test_the_topic_is_the_heaviest_and_the_sentiment_the_last(self, store: Store) -> None:
         store.append(lines("a", noticed(topic="roaming", call_score=0.25), noticed(topic="none")))

@@ -189,7 +189,8 @@ def test_speech_overlap_and_silence(stage: Stage, opened: Open) -> None:
 
 FLOOR: Final = """async ([said, end_ms, speaking, more, at_ms]) => {
   const { need, wait } = await import("/web/floor.js");
-  const call = { said: said && { party: said, text: "so", end_ms }, speaking, flags: [], sentiment: null, voices: [],
+  const call = { said: said && { party: said, text: "so", end_ms },
+    speaking: Object.fromEntries(speaking.map((party) => [party, 0])), flags: [], sentiment: null, voices: [],
     faults: [], ...more };
   return [wait(call, at_ms), need(call, at_ms)];
 }"""
@@ -205,6 +206,8 @@ HIGH, LOW = {"severity": "high"}, {"severity": "low"}
         ("customer", [], {}, 20, ["Customer waits 20 s", 2]),
         ("customer", ["agent"], {}, 40, ["", 0]),
         ("customer", ["customer"], {}, 40, ["", 0]),
+        ("customer", [], {"paused": True}, 40, ["", 0]),
+        ("customer", [], {"written": True}, 40, ["", 0]),
         ("agent", [], {}, 19, ["", 0]),
         ("agent", [], {}, 75, ["Silent for 01:15", 0]),
         ("agent", [], {"flags": [LOW, HIGH, LOW]}, 0, ["", 6]),

@@ -16,6 +16,15 @@ from tests.web.recorded import CAMERA, METADATA, Recorder, in_order, record
 from tests.web.seen import card, marks, put_at_offer, told, turns, until_card, wait_for
 
 
+def test_a_panel_waits_for_a_call_that_is_not_there_yet(stage: Stage, opened: Open, forgiven: list[str]) -> None:
+    forgiven += ["404"]
+    page = opened("/overlay?call=soon")
+    expect(page.locator("#phase")).to_have_text("Waiting")
+    page.wait_for_timeout(2_500)  # the list is looked at
+    stage.put(record("soon", ended=False))
+    expect(page.locator("#phase")).to_have_text("Live")
+
+
 def test_words_card_and_chart_point_are_there(stage: Stage, opened: Open) -> None:
     tape = put_at_offer(stage)
     page = opened("/overlay?call=live")
