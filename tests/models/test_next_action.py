@@ -177,7 +177,8 @@ def test_a_call_read_as_it_goes_is_the_call_read_at_once(policy_file: Path, even
     followed, fresh = next_action.read(Trigrams(), policy_file), next_action.read(Trigrams(), policy_file)
     for at in (*range(0, len(events), 3), len(events)):
         found = followed.probabilities(Trigrams(), events[:at])
-    np.testing.assert_array_equal(found, fresh.probabilities(Trigrams(), events))
+    # Sums of the same terms in another order: their last bit may differ.
+    np.testing.assert_allclose(found, fresh.probabilities(Trigrams(), events), rtol=1e-5)
 
 
 @pytest.mark.parametrize(
