@@ -219,7 +219,8 @@ class Keeper:
 
     def holds(self, call: str) -> bool:
         """Sound of this call is not on the disk yet, or its journal is still open."""
-        return any(sound.path == self.path(call) for sound in self._sounds)
+        path = self.path(call)
+        return any(sound.path == path for sound in self._sounds)
 
     def _tell(self) -> None:
         why = self._unwritten_for or self._unsynced_for

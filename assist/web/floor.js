@@ -1,20 +1,14 @@
 // Which of the live calls needs somebody most, and what for. It knows no page and no clock.
 
-import { clock } from "./words.js";
+import { clock, mood, stress } from "./words.js";
 
 const WAITS_MS = 5_000; // shorter pauses are how people talk
 const SILENT_MS = 20_000;
 const LONG_MS = 20_000;
 
 const FLAG = { high: 6, medium: 3, low: 1 };
-const MOODS = [
-  [-0.45, 3],
-  [-0.15, 1],
-];
-const VOICES = [
-  [0.75, 2],
-  [0.5, 1],
-];
+const MOOD = { "very unhappy": 3, unhappy: 1 };
+const VOICE = { "very tense": 2, tense: 1 };
 
 /**
  * How long nobody has spoken, ms; 0 while somebody does, before anybody has, and where nothing is to be heard: in a
@@ -36,8 +30,8 @@ export function wait(call, at_ms) {
 /** The more, the more it needs somebody: flags, mood, voice, faults of the sound, a customer who waits. */
 export function need(call, at_ms) {
   const flag = Math.max(0, ...call.flags.map(({ severity }) => FLAG[severity]));
-  const mood = MOODS.find(([least]) => call.sentiment !== null && call.sentiment <= least)?.[1] ?? 0;
-  const voice = VOICES.find(([least]) => call.voices.length && call.voices.at(-1).score >= least)?.[1] ?? 0;
+  const felt = (call.sentiment !== null && MOOD[mood(call.sentiment)]) || 0;
+  const voice = (call.voices.length && VOICE[stress(call.voices.at(-1).score)]) || 0;
   const waits = call.said?.party === "customer" && silence(call, at_ms) >= LONG_MS ? 2 : 0;
-  return flag + mood + voice + waits + (call.faults.length ? 2 : 0);
+  return flag + felt + voice + waits + (call.faults.length ? 2 : 0);
 }
